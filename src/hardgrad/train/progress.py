@@ -1,0 +1,67 @@
+"""Progress: what long work says while it runs, and how a command or a notebook listens. Never imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Event:
+    """One word from long work.
+
+    Parameters
+    ----------
+    phase : what is being done, as in "refine".
+    fraction : share of the phase that is done, 0 to 1.
+    soft, hard : metric of the soft and of the hard model on held-out rows, where measured.
+    temperature : current temperature, where there is one.
+    message : anything else worth showing.
+    """
+
+    phase: str
+    fraction: float
+    soft: float | None = None
+    hard: float | None = None
+    temperature: float | None = None
+    message: str = ""
+
+
+Listener = Callable[[Event], None]
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("hardgrad_progress", default=())
+
+
+@contextlib.contextmanager
+def listen(listener: Listener) -> Iterator[None]:
+    """Send every event of the work inside to `listener`.
+
+    Examples
+    --------
+    >>> seen = []
+    >>> with listen(seen.append):
+    ...     emit("polish", 0.5)
+    >>> seen[0].phase, seen[0].fraction
+    ('polish', 0.5)
+    """
+    token = _listeners.set((*_listeners.get(), listener))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+def emit(
+    phase: str,
+    fraction: float,
+    *,
+    soft: float | None = None,
+    hard: float | None = None,
+    temperature: float | None = None,
+    message: str = "",
+) -> None:
+    """Tell all listeners how far the work is (see `Event`)."""
+    event = Event(phase, fraction, soft, hard, temperature, message)
+    for listener in _listeners.get():
+        listener(event)

@@ -1,0 +1,324 @@
+"""From rows to the best hard forest: greedy starts, refined candidates, the choice out of fold, retraining on all rows.
+
+Every candidate is judged by the loss of its HARD, quantised forest on rows it has not seen; the winner is trained again on all rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardgrad.train.loop import Hardware
+from hardgrad.train.progress import emit
+from hardgrad.trees.codes import FeatureCodes
+from hardgrad.trees.greedy import BoostingPlan, TrainingRows, boost
+from hardgrad.trees.leaf_refit import REFIT_PATH, refit_leaves
+from hardgrad.trees.objectives import Objective
+from hardgrad.trees.perfect import PerfectForest
+from hardgrad.trees.polish import polish
+from hardgrad.trees.refine import Member, RefineData, RefinePlan, refine
+
+START_RATES = (0.2, 0.4, 0.7, 1.0)
+START_PENALTY = 3.0
+FEW_ROWS = 1000
+KEEP_START_BELOW = 200
+VALIDATE_FROM = 20
+
+Raw = NDArray[np.float64]
+Score = Callable[[Raw, Raw, NDArray[np.float64]], float]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train.
+
+    Parameters
+    ----------
+    n_trees, depth : shape of the forest.
+    l1 : penalties of the refined candidates; empty for the greedy start alone.
+    refine : constants of the gradient stage.
+    polish, leaf_refit : whether to take these steps.
+    validation_fraction : share of the rows held out from 1,000 rows on; below that there are four folds.
+    start_rates : learning rates of the greedy starts; one tree always takes 1.
+    max_leaves : bound on the leaves of a greedy tree.
+    """
+
+    n_trees: int = 10
+    depth: int = 4
+    l1: tuple[float, ...] = (3e-4, 3e-3, 2e-2)
+    refine: RefinePlan = field(default_factory=RefinePlan)
+    polish: bool = True
+    leaf_refit: bool = True
+    validation_fraction: float = 0.2
+    start_rates: tuple[float, ...] = START_RATES
+    max_leaves: int | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows, their codes, the loss, and how a candidate is scored (lower is better)."""
+
+    rows: TrainingRows
+    codes: FeatureCodes
+    objective: Objective
+    score: Score
+    hardware: Hardware = field(default_factory=Hardware)
+    seed: int = 0
+    folds: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...] = ()
+
+    def mapped(self, function: Callable[..., T], items: Sequence[Any]) -> list[T]:
+        """Apply a function to items on the threads of the hardware, results in order."""
+        if self.hardware.threads == 1 or len(items) == 1:
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(self.hardware.threads) as pool:
+            return list(pool.map(function, items))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to train, and its forests: one a fold while it is judged, one on all rows when it has won.
+
+    Parameters
+    ----------
+    name, rate, l1, l2, polished : how it was made; `l1=None` is a greedy start, `l2=None` has the leaves it was made with.
+    loss : of the hard forest out of fold.
+    held_raw : raw scores of the held-out rows, in the order of the folds.
+    """
+
+    name: str
+    rate: float
+    l1: float | None = None
+    l2: float | None = None
+    polished: bool = False
+    loss: float = float("inf")
+    held_raw: Raw | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The winner, trained on all rows, and everything that was measured on the way.
+
+    Parameters
+    ----------
+    forest : quantised, ready to assemble.
+    soft : the soft forest that it was hardened from (of the best refined candidate where the start was kept), or None.
+    winner, candidates : the candidate that won; all of them, best first.
+    held_rows : rows held out, in the order of `Candidate.held_raw`; empty where there were too few rows.
+    soft_held_raw : raw scores of the best refined candidate's SOFT forests on the held-out rows.
+    """
+
+    forest: PerfectForest
+    soft: PerfectForest | None
+    winner: Candidate
+    candidates: tuple[Candidate, ...]
+    held_rows: NDArray[np.int64]
+    soft_held_raw: Raw | None = None
+
+
+def make_folds(
+    Y: NDArray[np.float64], stratify: bool, fraction: float, seed: int
+) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
+    """Return (training rows, held-out rows): four folds below 1,000 rows, one split from there, none below 20 rows."""
+    n = len(Y)
+    if n < VALIDATE_FROM:
+        return ()
+    rng = np.random.default_rng([seed, 1])
+    order = rng.permutation(n)
+    if stratify:  # deal the rows of each class like cards, so that every fold has its share of each
+        label = Y.argmax(axis=1) if Y.shape[1] > 1 else Y[:, 0]
+        order = order[np.argsort(label[order], kind="stable")]
+    parts = 4 if n < FEW_ROWS else max(2, round(1.0 / fraction))
+    held = [np.sort(order[k::parts]).astype(np.int64) for k in range(parts)]
+    everything = np.arange(n)
+    folds = [(np.setdiff1d(everything, rows), rows) for rows in held]
+    return tuple(folds if n < FEW_ROWS else folds[:1])
+
+
+def select(problem: Problem, recipe: Recipe) -> Selection:
+    """Train all candidates on the folds, judge them, and train the winner on all rows."""
+    if not problem.folds:
+        warnings.warn(
+            f"{len(problem.rows)} rows are too few to hold any out: the forest is the greedy start, not validated.",
+            UserWarning,
+            stacklevel=3,
+        )
+        winner = Candidate("greedy start", 1.0 if recipe.n_trees == 1 else 0.4, l2=START_PENALTY)
+        return Selection(_train_start(problem, recipe, winner), None, winner, (winner,), np.empty(0, dtype=np.int64))
+    parts = [problem.rows.take(train) for train, _ in problem.folds]
+    starts, candidates = _judge_starts(problem, recipe, parts)
+    best_rate = min(candidates, key=_loss).rate
+    refined: list[Candidate] = []
+    soft_raws: dict[float, Raw] = {}
+    if recipe.l1 and len(problem.rows) >= KEEP_START_BELOW:
+        refined, soft_raws = _judge_refined(problem, recipe, parts, starts[best_rate], best_rate)
+    ranked = tuple(sorted([*candidates, *refined], key=_loss))
+    winner = ranked[0]
+    held_rows = np.concatenate([held for _, held in problem.folds])
+    best_soft = min(refined, key=_loss, default=None)
+    soft_held_raw = None if best_soft is None or best_soft.l1 is None else soft_raws[best_soft.l1]
+    forest, soft = _train_winner(problem, recipe, winner)
+    return Selection(forest, soft, winner, ranked, held_rows, soft_held_raw)
+
+
+def _loss(candidate: Candidate) -> float:
+    return candidate.loss
+
+
+def _rates(recipe: Recipe) -> tuple[float, ...]:
+    return (1.0,) if recipe.n_trees == 1 else recipe.start_rates
+
+
+def _judged(problem: Problem, candidate: Candidate, forests: Sequence[PerfectForest]) -> Candidate:
+    """Score a candidate by the forests of its folds."""
+    raws = [
+        forest.raw(problem.rows.scores[held]) for forest, (_, held) in zip(forests, problem.folds, strict=True)
+    ]
+    return _scored(problem, candidate, np.concatenate(raws))
+
+
+def _scored(problem: Problem, candidate: Candidate, raw: Raw) -> Candidate:
+    held = np.concatenate([held for _, held in problem.folds])
+    loss = problem.score(raw, problem.rows.Y[held], problem.rows.weight[held])
+    return replace(candidate, loss=loss if np.isfinite(loss) else float("inf"), held_raw=raw)
+
+
+def _plan(recipe: Recipe, rate: float) -> BoostingPlan:
+    return BoostingPlan(recipe.n_trees, rate, max_depth=recipe.depth, max_leaves=recipe.max_leaves)
+
+
+def _greedy(problem: Problem, recipe: Recipe, rows: TrainingRows, rate: float) -> PerfectForest:
+    """Greedy start, quantised (lossless for one-feature nodes)."""
+    if recipe.refine.split == "oblivious":
+        from hardgrad.trees.oblivious import boost_oblivious
+
+        return boost_oblivious(rows, problem.codes, problem.objective, recipe.n_trees, rate, recipe.depth).quantised()
+    return boost(rows, problem.codes, problem.objective, _plan(recipe, rate), random_state=problem.seed).quantised()
+
+
+def _refits(
+    problem: Problem, rows: TrainingRows, forest: PerfectForest, path: Sequence[float] = REFIT_PATH
+) -> list[PerfectForest]:
+    """The same structure with leaves refitted at each l2."""
+    index = forest.leaf_index(rows.scores)
+    leaves = refit_leaves(index, rows.Y, rows.weight, problem.objective, path, start=(forest.leaf, forest.bias))
+    return [forest.with_leaves(leaf, bias) for leaf, bias in leaves]
+
+
+def _path_to(l2: float) -> tuple[float, ...]:
+    """The warm-started path that ends at l2: the same steps as when the candidate was judged."""
+    return tuple(penalty for penalty in REFIT_PATH if penalty >= l2)
+
+
+def _judge_starts(
+    problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows]
+) -> tuple[dict[float, list[PerfectForest]], list[Candidate]]:
+    rates = _rates(recipe)
+    jobs = [(rate, rows) for rate in rates for rows in parts]
+    greedy = problem.mapped(lambda job: _greedy(problem, recipe, job[1], job[0]), jobs)
+    refitted = (
+        problem.mapped(lambda job: _refits(problem, job[0], job[1]), [(r, f) for (_, r), f in zip(jobs, greedy, strict=True)])
+        if recipe.leaf_refit
+        else []
+    )
+    starts: dict[float, list[PerfectForest]] = {}
+    candidates = []
+    k = len(parts)
+    for i, rate in enumerate(rates):
+        starts[rate] = greedy[i * k : (i + 1) * k]
+        candidates.append(_judged(problem, Candidate("greedy start", rate), starts[rate]))
+        for j, l2 in enumerate(REFIT_PATH if recipe.leaf_refit else ()):
+            forests = [path[j] for path in refitted[i * k : (i + 1) * k]]
+            candidates.append(_judged(problem, Candidate("greedy start, leaves refitted", rate, l2=l2), forests))
+    emit("greedy start", 1.0, hard=min(c.loss for c in candidates))
+    return starts, candidates
+
+
+def _finish_refined(
+    problem: Problem, recipe: Recipe, rows: TrainingRows, soft: PerfectForest, polished: bool
+) -> PerfectForest:
+    """Harden a soft forest: quantise, refit, polish, quantise again. The path of leaf refits starts at what this returns."""
+    hard = soft.quantised()
+    if not polished:
+        return hard
+    hard = _refits(problem, rows, hard, _path_to(START_PENALTY))[-1]
+    return polish(
+        hard, rows, problem.objective, new_features=recipe.refine.split == "sparse_oblique", random_state=problem.seed
+    ).quantised()
+
+
+def _judge_refined(
+    problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows], starts: Sequence[PerfectForest], rate: float
+) -> tuple[list[Candidate], dict[float, Raw]]:
+    """Refine from the best start on every fold at every l1, all side by side; judge with and without polish at every l2."""
+    from hardgrad.trees.refine_tools import soft_raw
+
+    ready = [_refits(problem, rows, start, _path_to(START_PENALTY))[-1] for rows, start in zip(parts, starts, strict=True)]
+    members = [
+        Member(ready[k], problem.folds[k][0], l1, stream=k) for l1 in recipe.l1 for k in range(len(parts))
+    ]
+    data = RefineData(problem.rows.scores, problem.rows.Y, problem.rows.weight, problem.folds[0][1])
+    softs = refine(
+        members, data, problem.objective, recipe.refine, hardware=problem.hardware, seed=problem.seed, key="candidates",
+        phase="refine candidates",
+    )  # fmt: skip
+    held_scores = [problem.rows.scores[held] for _, held in problem.folds] * len(recipe.l1)
+    temperature = recipe.refine.temperature[1]
+    soft_raws = [soft_raw(s, x, temperature, recipe.refine.split) for s, x in zip(softs, held_scores, strict=True)]
+    kinds = _polish_kinds(recipe)
+    jobs = [(polished, i) for polished in kinds for i in range(len(members))]
+
+    def finish(job: tuple[bool, int]) -> list[PerfectForest]:
+        polished, i = job
+        rows = parts[i % len(parts)]
+        hard = _finish_refined(problem, recipe, rows, softs[i], polished)
+        return _refits(problem, rows, hard) if recipe.leaf_refit else [hard]
+
+    finished = problem.mapped(finish, jobs)
+    emit("polish candidates", 1.0)
+    found: list[Candidate] = []
+    k = len(parts)
+    for p, polished in enumerate(kinds):
+        for a, l1 in enumerate(recipe.l1):
+            at = p * len(members) + a * k
+            for j, l2 in enumerate(REFIT_PATH if recipe.leaf_refit else (None,)):
+                name = f"refined{', polished' if polished else ''}"
+                candidate = Candidate(name, rate, l1=l1, l2=l2, polished=polished)
+                found.append(_judged(problem, candidate, [path[j] for path in finished[at : at + k]]))
+    by_l1 = {l1: np.concatenate(soft_raws[a * k : (a + 1) * k]) for a, l1 in enumerate(recipe.l1)}
+    return found, by_l1
+
+
+def _polish_kinds(recipe: Recipe) -> tuple[bool, ...]:
+    # An oblivious tree shares a test among the nodes of a level; moving single nodes would end that.
+    return (False, True) if recipe.polish and recipe.refine.split != "oblivious" else (False,)
+
+
+def _train_start(problem: Problem, recipe: Recipe, winner: Candidate) -> PerfectForest:
+    start = _greedy(problem, recipe, problem.rows, winner.rate)
+    return start if winner.l2 is None else _refits(problem, problem.rows, start, _path_to(winner.l2))[-1]
+
+
+def _train_winner(problem: Problem, recipe: Recipe, winner: Candidate) -> tuple[PerfectForest, PerfectForest | None]:
+    """Train the winner again, on all rows, by the steps by which it was judged."""
+    if winner.l1 is None:
+        return _train_start(problem, recipe, winner), None
+    start = _train_start(problem, recipe, replace(winner, l2=START_PENALTY))
+    member = Member(start, np.arange(len(problem.rows)), winner.l1, stream=len(problem.folds))
+    watched = problem.folds[0][1] if problem.folds else np.empty(0, dtype=np.int64)
+    data = RefineData(problem.rows.scores, problem.rows.Y, problem.rows.weight, watched)
+    soft = refine(
+        [member], data, problem.objective, recipe.refine, hardware=problem.hardware, seed=problem.seed, key="all-rows",
+        phase="refine on all rows",
+    )[0]  # fmt: skip
+    hard = _finish_refined(problem, recipe, problem.rows, soft, winner.polished)
+    if winner.l2 is not None:
+        hard = _refits(problem, problem.rows, hard, _path_to(winner.l2))[-1]
+    emit("polish", 1.0)
+    return hard, soft
