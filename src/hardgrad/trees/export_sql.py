@@ -1,0 +1,406 @@
+"""A forest as one SELECT over raw columns, equal to the NumPy reference on every row. Never imports torch.
+
+The query is a stack of common table expressions: features (raw columns as doubles, missing as NULL), scores (integers for oblique
+nodes), then for every group of trees its leaves or leaf values and their running sum. What an engine spells differently is in
+`hardgrad.export.sql_dialects`; the output (link, labels) is in `hardgrad.trees.export_sql_output`; running it is `hardgrad.trees.score_sql`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
+
+from hardgrad.core.errors import ExportError, ParameterError, suggestion
+from hardgrad.export.sql import (
+    SqlDialect,
+    above,
+    at_most,
+    case,
+    choose,
+    column,
+    integer,
+    is_null,
+    left_sum,
+    null,
+    step_function,
+    weighted_sum,
+)
+from hardgrad.export.sql_dialects import sql_dialect
+from hardgrad.tabular.schema import Feature
+from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
+
+Outputs = Literal["prediction", "all"]
+Items = dict[str, exp.Expr]
+
+NESTED_LEVELS = 9
+"""Levels of a tree in one expression: SQLite's parser stack holds 100 entries, a nested CASE takes five."""
+TREES_TOGETHER = 100
+"""Trees in one SELECT: engines limit the columns of a result (SQLite 2,000, PostgreSQL 1,664) and the depth of a sum."""
+
+
+def to_sql(
+    forest: Forest,
+    dialect: str = "duckdb",
+    *,
+    table: str = "data",
+    keep: Sequence[str] = (),
+    outputs: Outputs = "all",
+    leaves: bool = False,
+    rename: Mapping[str, str] | None = None,
+    pretty: bool = True,
+) -> str:
+    """Return one SELECT that scores a table of raw columns exactly as the forest does.
+
+    Parameters
+    ----------
+    forest : the forest to write.
+    dialect : "duckdb", "postgres", "spark", "bigquery", "snowflake" or "sqlite".
+    table : what stands after FROM, in the words of the dialect: a name, perhaps qualified, a function such as
+        `read_parquet('new.parquet')`, or a SELECT in parentheses.
+    keep : columns of the table to hand through before the outputs.
+    outputs : "all" gives `raw_0`.., `probability_<class>`.. (classification) and the prediction; "prediction" the prediction only.
+        The prediction is `prediction`, or `prediction_0`.. for a regression of several targets.
+    leaves : whether to give `leaf_0`.. first, the number of the node that the row reaches in each tree.
+    rename : column of the table -> column that the model expects, where they differ.
+    pretty : whether to lay the query out over lines; without it the text is shorter, for engines that limit its length.
+
+    Returns
+    -------
+    The text of the query, without a semicolon.
+
+    Raises
+    ------
+    ParameterError : an unknown dialect, output or column, or a table that is not one.
+    ExportError : the engine cannot have such columns.
+
+    Examples
+    --------
+    >>> from hardgrad.trees.forest_build import forest_from_trees
+    >>> tree = {"feature": 0, "threshold": 1.5, "left": {"value": 0.0}, "right": {"value": 2.0}}
+    >>> print(to_sql(forest_from_trees([tree], ["age"]), outputs="prediction", table="people", pretty=False)[:77])
+    WITH hg_features AS (SELECT NULLIF(CAST(hg_rows."age" AS DOUBLE), CAST('NaN'
+    """
+    from hardgrad.trees.export_sql_output import add_outputs
+
+    if outputs not in ("all", "prediction"):
+        raise ParameterError(f"got outputs={outputs!r}; expected 'all' or 'prediction'.")
+    writer = ForestQuery(forest, sql_dialect(dialect), table, rename or {})
+    writer.add_features(keep)
+    writer.add_scores()
+    writer.add_trees(numbered=leaves)
+    add_outputs(writer, keep, everything=outputs == "all", leaves=leaves)
+    return writer.text(pretty)
+
+
+class ForestQuery:
+    """The query while it grows: a stack of SELECTs, each over the one before, and the names that the topmost offers."""
+
+    def __init__(self, forest: Forest, dialect: SqlDialect, table: str, rename: Mapping[str, str]) -> None:
+        self.forest = forest
+        self.dialect = dialect
+        self.names: list[str] = []
+        self.prefix = "hg"
+        while self.prefix + "_" in table.lower():
+            self.prefix += "x"
+        self.source = _parse_table(table, dialect, f"{self.prefix}_rows")
+        self.physical = _physical_names(forest, dialect, rename)
+        self._layers: list[tuple[str, exp.Select, bool]] = []
+
+    # --- stacking ----------------------------------------------------------------------------------------------------------------
+    def layer(
+        self, name: str, new: Items, *, carry: Iterable[str] | None = None, reused: bool = True
+    ) -> None:
+        """Put a SELECT on the stack.
+
+        Parameters
+        ----------
+        name : what the SELECT computes.
+        new : the columns that it computes; one that exists is replaced.
+        carry : the names to hand through from below, all by default.
+        reused : whether a column of it is used more than once above, so that a planner must not copy the expression.
+        """
+        carried = [n for n in (self.names if carry is None else carry) if n not in new]
+        items: Items = {n: column(n) for n in carried} | new
+        if not items:
+            items = {"no_columns": integer(0)}  # a SELECT needs a column
+        select = self._select([_alias(e, n) if not _is_name(e, n) else e for n, e in items.items()])
+        self._layers.append(
+            (f"{self.prefix}_{name}", self.dialect.fence(select) if reused else select, reused)
+        )
+        self.names = list(items)
+
+    def _select(self, expressions: Sequence[exp.Expr]) -> exp.Select:
+        below: exp.Expr = self.source
+        if self._layers:
+            below = exp.Table(this=exp.Identifier(this=self._layers[-1][0], quoted=False))
+        return exp.Select(expressions=list(expressions)).from_(below, copy=False)
+
+    def finish(self, items: Sequence[tuple[str, exp.Expr]]) -> None:
+        """Put the outermost SELECT on the stack; its names are quoted."""
+        expressions = [exp.Alias(this=e, alias=exp.Identifier(this=n, quoted=True)) for n, e in items]
+        self._layers.append(("", self._select(expressions), False))
+
+    def text(self, pretty: bool) -> str:
+        """Return the query."""
+        *inner, (_, query, _) = self._layers
+        for name, select, reused in inner:
+            query.with_(
+                name, as_=select, materialized=self.dialect.materialized() if reused else None, copy=False
+            )
+        # sqlglot indents line by line: a line break inside a name or a string must not be one.
+        plain = (
+            query.sql(self.dialect.sqlglot_name, copy=False) if not pretty or self._has_line_break() else None
+        )
+        return plain or query.sql(self.dialect.sqlglot_name, pretty=True, copy=False)
+
+    def _has_line_break(self) -> bool:
+        schema = self.forest.schema
+        texts = [*self.physical, *self.names, *(c for column in schema.columns for c in column.categories)]
+        return any("\n" in t or "\r" in t for t in [*texts, *map(str, self.forest.classes)])
+
+    def raw(self, name: str) -> exp.Expr:
+        """Refer to a column of the user's table."""
+        table = exp.Identifier(this=f"{self.prefix}_rows", quoted=False)
+        return exp.Column(this=self.dialect.identifier(name), table=table)
+
+    # --- features ------------------------------------------------------------------------------------------------------------------
+    def add_features(self, keep: Sequence[str]) -> None:
+        """Turn raw columns into numbers: `f_<feature>`, NULL where missing. Columns to keep become `k_<position>`."""
+        items: Items = {f"k_{i}": self.raw(name) for i, name in enumerate(keep)}
+        for f in self.forest.used_features().tolist():
+            items[f"f_{f}"] = self._feature(f)
+        self.layer("features", items)
+
+    def _feature(self, f: int) -> exp.Expr:
+        feature = self.forest.schema.features[f]
+        kind = self.forest.schema.columns[feature.column].kind
+        number = self.dialect.number
+
+        def raw() -> exp.Expr:
+            return self.raw(self.physical[feature.column])
+
+        if feature.transform == "codes":
+            return self._codes(f, feature, raw)
+        if kind == "datetime":
+            value = self.dialect.epoch_seconds(raw)
+        elif kind == "boolean":
+            value = self.dialect.boolean_as_double(raw())
+        else:
+            value = self.dialect.nan_as_null(self.dialect.double(raw()))
+        if feature.transform == "missing":
+            missing = value if kind == "numeric" else raw()
+            return choose(is_null(missing), number(1.0), number(0.0))
+        return value
+
+    def _codes(self, f: int, feature: Feature, raw: Callable[[], exp.Expr]) -> exp.Expr:
+        """Give categories their codes; those that no node tells apart share the code of one of them, for a shorter query."""
+        categories = self.forest.schema.columns[feature.column].categories
+        bounds = self._bounds(f)
+        groups: dict[int, list[int]] = {}
+        for k, code in enumerate(feature.codes):
+            groups.setdefault(int(np.searchsorted(bounds, code, side="left")), []).append(k)
+        branches = [(is_null(raw()), null())]
+        for group in groups.values():
+            if len(categories) in group:
+                continue  # the side of unseen categories is the ELSE
+            texts = [text for k in group if (text := self.dialect.text(categories[k])) is not None]
+            if texts:
+                among = exp.In(this=self.dialect.exact_text(raw()), expressions=texts)
+                branches.append((among, self.dialect.number(feature.codes[group[0]])))
+        return case(branches, self.dialect.number(feature.codes[-1]))
+
+    def _bounds(self, f: int) -> np.ndarray:
+        """Return every number that some node or cut compares feature f with, sorted."""
+        forest = self.forest
+        cuts = forest.cut[forest.cut_offset[f] : forest.cut_offset[f + 1]]
+        return np.unique(np.concatenate([forest.threshold[forest.feature == f], cuts]))
+
+    def add_scores(self) -> None:
+        """Look up the integer score `s_<feature>` of every feature that an oblique node uses."""
+        forest = self.forest
+        scored = np.unique(forest.term_feature).tolist()
+        if not scored:
+            return
+        items: Items = {}
+        for f in scored:
+            cuts = forest.cut[forest.cut_offset[f] : forest.cut_offset[f + 1]].tolist()
+            scores = forest.score[forest.cut_offset[f] + f : forest.cut_offset[f + 1] + f + 1].tolist()
+            found = step_function(
+                lambda f=f: column(f"f_{f}"),  # type: ignore[misc]
+                [self.dialect.number(cut) for cut in cuts],
+                scores,
+                lambda k, scores=scores: integer(scores[k]),  # type: ignore[misc]
+            )
+            items[f"s_{f}"] = choose(is_null(column(f"f_{f}")), integer(0), found)
+        tested = {f"f_{f}" for f in np.unique(forest.feature[forest.feature >= 0]).tolist()}
+        self.layer("scores", items, carry=[n for n in self.names if n[0] == "k" or n in tested])
+
+    # --- trees ---------------------------------------------------------------------------------------------------------------------
+    def add_trees(self, *, numbered: bool) -> None:
+        """Sum the leaf values of all trees, in order, into `r_<output>`.
+
+        Parameters
+        ----------
+        numbered : whether to keep the leaf of every tree as `t_<tree>`.
+        """
+        forest = self.forest
+        groups = [
+            range(start, min(start + TREES_TOGETHER, forest.n_trees))
+            for start in range(0, forest.n_trees, TREES_TOGETHER)
+        ]
+        needed = [self._inputs(group) for group in groups]
+        for number, group in enumerate(groups, start=1):
+            later: set[str] = set().union(*needed[number:])
+            self._add_group(number, group, later, numbered)
+        if not groups:
+            self.layer("sums", {f"r_{o}": self.dialect.number(b) for o, b in enumerate(forest.base.tolist())})
+
+    def _inputs(self, trees: range) -> set[str]:
+        """Return the names of the features and scores that some trees use."""
+        forest = self.forest
+        nodes = slice(forest.tree_offset[trees[0]], forest.tree_offset[trees[-1] + 1])
+        terms = slice(forest.term_offset[nodes.start], forest.term_offset[nodes.stop])
+        tested = forest.feature[nodes]
+        return {f"f_{f}" for f in np.unique(tested[tested >= 0])} | {
+            f"s_{f}" for f in np.unique(forest.term_feature[terms])
+        }
+
+    def _add_group(self, number: int, group: range, later: set[str], numbered: bool) -> None:
+        depth = {tree: self._tree_depth(tree) for tree in group}
+        by_value = {
+            tree
+            for tree in group
+            if self.forest.n_outputs == 1 and not numbered and depth[tree] <= NESTED_LEVELS
+        }
+        for stage, top in enumerate(range(0, max(max(depth.values()), 1), NESTED_LEVELS)):
+            items = {
+                f"t_{t}": self._descend(t, top, t in by_value) for t in group if top == 0 or depth[t] > top
+            }
+            self.layer(
+                f"trees_{number}" + (f"_from_{top}" if stage else ""),
+                items,
+                reused=len(by_value) < len(group),
+            )
+        sums = {f"r_{o}": self._sum(o, number == 1, group, by_value) for o in range(self.forest.n_outputs)}
+        carry = [n for n in self.names if n in later or n[0] == "k" or (numbered and n[0] == "t")]
+        self.layer(f"sums_{number}", sums, carry=carry)
+
+    def _tree_depth(self, tree: int) -> int:
+        offset = self.forest.tree_offset
+        return int(self.forest.node_depth[offset[tree] : offset[tree + 1]].max())
+
+    def _descend(self, tree: int, top: int, by_value: bool) -> exp.Expr:
+        """Write how a row gets from depth `top` of a tree to its leaf, or to the node `NESTED_LEVELS` further down."""
+        forest = self.forest
+        first, last = forest.tree_offset[tree], forest.tree_offset[tree + 1]
+        depth = forest.node_depth
+        written: dict[int, exp.Expr] = {}
+        for node in range(int(last) - 1, int(first) - 1, -1):
+            if not top <= depth[node] <= top + NESTED_LEVELS:
+                continue
+            if forest.feature[node] == LEAF or depth[node] == top + NESTED_LEVELS:
+                written[node] = (
+                    self.dialect.number(float(forest.value[node, 0])) if by_value else integer(node)
+                )
+            else:
+                written[node] = self._branch(
+                    node, written.pop(int(forest.left[node])), written.pop(int(forest.right[node]))
+                )
+        if top == 0:
+            return written[int(first)]
+        starts = [
+            (integer(n), e)
+            for n, e in sorted(written.items())
+            if depth[n] == top and forest.feature[n] != LEAF
+        ]
+        return case(starts, column(f"t_{tree}"), of=column(f"t_{tree}"))
+
+    def _branch(self, node: int, left: exp.Expr, right: exp.Expr) -> exp.Expr:
+        """Write one node. A comparison with NULL is not true, so the side of a missing value is the ELSE."""
+        forest = self.forest
+        if forest.feature[node] == OBLIQUE:
+            terms = range(forest.term_offset[node], forest.term_offset[node + 1])
+            pairs = [(int(forest.term_weight[k]), column(f"s_{forest.term_feature[k]}")) for k in terms]
+            return choose(at_most(weighted_sum(pairs), integer(int(forest.threshold[node]))), left, right)
+        value = column(f"f_{forest.feature[node]}")
+        threshold = self.dialect.number(float(forest.threshold[node]))
+        if forest.default_left[node]:
+            return choose(above(value, threshold), right, left)
+        return choose(at_most(value, threshold), left, right)
+
+    def _sum(self, output: int, first: bool, group: range, by_value: set[int]) -> exp.Expr:
+        forest = self.forest
+        start = self.dialect.number(float(forest.base[output])) if first else column(f"r_{output}")
+        total = left_sum(
+            [start, *(column(f"t_{t}") if t in by_value else self._leaf_value(t, output) for t in group)]
+        )
+        if forest.aggregation == "mean" and group[-1] == forest.n_trees - 1:
+            return self.dialect.divide(total, self.dialect.number(float(forest.n_trees)))
+        return total
+
+    def _leaf_value(self, tree: int, output: int) -> exp.Expr:
+        """Look up the value of the leaf `t_<tree>`, by binary search over the numbers of the leaves."""
+        forest = self.forest
+        nodes = np.arange(forest.tree_offset[tree], forest.tree_offset[tree + 1])
+        leaves = nodes[forest.feature[nodes] == LEAF].tolist()
+        values = forest.value[leaves, output].tolist()
+        return step_function(
+            lambda: column(f"t_{tree}"),
+            [integer(leaf) for leaf in leaves[:-1]],
+            [value.hex() for value in values],  # so that -0.0 and 0.0 differ
+            lambda k: self.dialect.number(values[k]),
+        )
+
+
+def _alias(expression: exp.Expr, name: str) -> exp.Expr:
+    return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))
+
+
+def _is_name(expression: exp.Expr, name: str) -> bool:
+    return isinstance(expression, exp.Column) and not expression.args.get("table") and expression.name == name
+
+
+def _parse_table(table: str, dialect: SqlDialect, alias: str) -> exp.Expr:
+    expected = "expected what stands after FROM: a name (quoted if it is unusual), a function or a SELECT in parentheses"
+    try:
+        select = parse_one(f"SELECT * FROM {table}", dialect=dialect.sqlglot_name)
+    except SqlglotError as error:
+        raise ParameterError(
+            f"got table={table!r} for {dialect.name}; {expected} ({str(error).splitlines()[0]})."
+        ) from None
+    clauses = {key for key, value in select.args.items() if value} - {"kind", "expressions", "from_"}
+    if not isinstance(select, exp.Select) or clauses or "from_" not in select.args:
+        raise ParameterError(f"got table={table!r}; {expected}.")
+    source: exp.Expr = select.args["from_"].this
+    if source.args.get("alias") or source.args.get("joins"):
+        raise ParameterError(f"got table={table!r}, which has an alias or a join; {expected}.")
+    source.set("alias", exp.TableAlias(this=exp.Identifier(this=alias, quoted=False)))
+    return source
+
+
+def _physical_names(forest: Forest, dialect: SqlDialect, rename: Mapping[str, str]) -> list[str]:
+    """Return the name in the table of every raw column, and refuse names that the engine would confuse."""
+    expected = forest.schema.names
+    unknown = [name for name in rename.values() if name not in expected]
+    if unknown or len(set(rename.values())) < len(rename):
+        what = f"{unknown[0]!r} is not a column of the model" if unknown else "two columns get one name"
+        hint = suggestion(unknown[0], expected) if unknown else ""
+        raise ParameterError(
+            f"rename maps columns of the table to columns of the model {list(expected)}, but {what}.{hint}"
+        )
+    found = {model: name for name, model in rename.items()}
+    used = {forest.schema.features[f].column for f in forest.used_features()}
+    names = [found.get(name, name) for name in expected]
+    seen: dict[str, str] = {}
+    for i in sorted(used):
+        other = seen.setdefault(names[i].lower() if dialect.folds_column_case else names[i], names[i])
+        if other != names[i]:
+            raise ExportError(
+                f"{dialect.name} cannot tell the columns {other!r} and {names[i]!r} apart: it ignores case. "
+                "Rename one of them in the table and pass rename={'new name': 'name in the model'}."
+            )
+    return names
