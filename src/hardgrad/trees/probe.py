@@ -1,8 +1,9 @@
-"""Rows and forests that try to break an export: what every exactness check and many tests feed on. Never imports torch.
+"""Rows and forests that try to break an export: what every exactness check and many tests feed on. Never
+imports torch.
 
-`generate_rows` looks at a forest and makes raw rows that stand exactly on its thresholds and one ulp beside them, among infinities, denormals,
-unseen and nearly-seen categories. `random_forest` makes valid forests over columns with awkward names. Comparing engines on such rows is
-`hardgrad.trees.exactness`.
+`generate_rows` looks at a forest and makes raw rows that stand exactly on its thresholds and one ulp beside
+them, among infinities, denormals, unseen and nearly-seen categories. `random_forest` makes valid forests
+over columns with awkward names. Comparing engines on such rows is `hardgrad.trees.exactness`.
 """
 
 from __future__ import annotations
@@ -27,68 +28,17 @@ Floats = NDArray[np.float64]
 
 TINY = 5e-324
 HUGE = 1.7976931348623157e308
+# fmt: off
 SPECIAL_NUMBERS = (
-    0.0,
-    -0.0,
-    TINY,
-    -TINY,
-    2.2250738585072014e-308,
-    1.0,
-    -1.0,
-    0.5,
-    0.1,
-    1e15,
-    2.0**53,
-    -1e300,
-    HUGE,
-    -HUGE,
+    0.0, -0.0, TINY, -TINY, 2.2250738585072014e-308, 1.0, -1.0, 0.5, 0.1, 1e15, 2.0**53, -1e300, HUGE, -HUGE,
 )
 SPECIAL_TEXTS = (
-    *(
-        "",
-        " ",
-        "  ",
-        "\t",
-        "'",
-        '"',
-        "`",
-        "''",
-        "\\",
-        "\\n",
-        "a\nb",
-        "%s",
-        "${x}",
-        "--",
-        "/*",
-        "*/",
-        "??/",
-        ";",
-        "</script>",
-        "<!--",
-    ),
-    *(
-        "NULL",
-        "null",
-        "None",
-        "nan",
-        "NaN",
-        "true",
-        "0",
-        "1",
-        "1.0",
-        "-0",
-        "é",
-        "e\u0301",
-        "ß",
-        "ẞ",
-        "İ",
-        "日本語",
-        "🌲",
-        "\u200b",
-        "\u00a0",
-    ),
+    "", " ", "  ", "\t", "'", '"', "`", "''", "\\", "\\n", "a\nb", "%s", "${x}", "--", "/*", "*/", "??/", ";",
+    "</script>", "<!--", "NULL", "null", "None", "nan", "NaN", "true", "0", "1", "1.0", "-0", "é", "e\u0301", "ß",
+    "ẞ", "İ", "日本語", "🌲", "\u200b", "\u00a0",
 )
-# Dates are kept where every engine under test can hold them: not before the Gregorian calendar, not beyond year 9000.
+# fmt: on
+# Dates stay where every engine under test can hold them: in the Gregorian calendar and before year 9000.
 FIRST_SECOND = -11_676_096_000  # 1600-01-01
 LAST_SECOND = 221_845_392_000  # 9000-01-01
 AWKWARD_COLUMNS: tuple[Column, ...] = (
@@ -107,11 +57,12 @@ AWKWARD_COLUMNS: tuple[Column, ...] = (
 DEFAULT_LABELS = ("no", 'yes, it\'s "é"', "peut-être", "日本", "", "\\", "other 🌲")
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------------------
+# --- rows ---------------------------------------------------------------------------------------------------
 def generate_rows(
     forest: Forest, n: int, *, random_state: int | np.random.Generator = 0, infinities: bool = True
 ) -> Rows:
-    """Return raw columns by name whose values stand on every threshold of a forest, one ulp either side, and in every odd corner.
+    """Return raw columns by name whose values stand on every threshold of a forest, one ulp either side, and
+    in every odd corner.
 
     Parameters
     ----------
@@ -122,15 +73,15 @@ def generate_rows(
 
     Returns
     -------
-    rows : numeric columns as float64 with NaN, boolean ones as objects True/False/None, categorical ones as objects str/None, date/times as
-        datetime64[us] with NaT.
+    rows : numeric columns as float64 with NaN, boolean ones as objects True/False/None, categorical ones as
+        objects str/None, date/times as datetime64[us] with NaT.
 
     Examples
     --------
     >>> from hardgrad.trees.forest_build import forest_from_trees
-    >>> forest = forest_from_trees([{"feature": 0, "threshold": 1.5, "left": {"value": 0.0}, "right": {"value": 2.0}}], ["age"])
-    >>> rows = generate_rows(forest, 200)
-    >>> bool((rows["age"] == 1.5).any()), bool((rows["age"] == np.nextafter(1.5, 2)).any()), bool(np.isnan(rows["age"]).any())
+    >>> tree = {"feature": 0, "threshold": 1.5, "left": {"value": 0.0}, "right": {"value": 2.0}}
+    >>> age = generate_rows(forest_from_trees([tree], ["age"]), 200)["age"]
+    >>> bool((age == 1.5).any()), bool((age == np.nextafter(1.5, 2)).any()), bool(np.isnan(age).any())
     (True, True, True)
     """
     rng = np.random.default_rng(random_state)
@@ -151,7 +102,7 @@ def generate_rows(
 
 
 def column_edges(forest: Forest) -> list[Floats]:
-    """Return for each raw column the finite thresholds and cuts that its `identity` features meet, sorted, one array a column."""
+    """Return, a sorted array a raw column, the finite thresholds and cuts that its `identity` features meet."""
     met: list[list[Floats]] = [[] for _ in forest.schema.columns]
     oblique = set(forest.term_feature.tolist())
     for f, feature in enumerate(forest.schema.features):
@@ -164,7 +115,7 @@ def column_edges(forest: Forest) -> list[Floats]:
 
 
 def near_misses(categories: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Return texts that a careless comparison would take for a category: other case, spaces around, another normal form, a prefix."""
+    """Return texts that a careless comparison takes for a category: other case, spaces, a normal form, a prefix."""
     chosen = [categories[k] for k in rng.permutation(len(categories))[:40]]
     near = list(SPECIAL_TEXTS)
     for text in chosen:
@@ -240,13 +191,15 @@ def _objects(values: Sequence[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
 
 
 def to_arrow(rows: Mapping[str, NDArray[Any]], schema: TableSchema, *, missing: str = "mixed") -> pa.Table:
-    """Return generated rows as a PyArrow table with the types of the schema: double, bool, string, timestamp[us].
+    """Return generated rows as a PyArrow table with the types of the schema: double, bool, string,
+    timestamp[us].
 
     Parameters
     ----------
     rows : what `generate_rows` returns.
     schema : the schema of the forest.
-    missing : how a missing number is written: "mixed" (every other one NULL, the rest NaN: a model must take both), "null" or "nan".
+    missing : how a missing number is written: "mixed" (every other one NULL, the rest NaN: a model must take
+        both), "null" or "nan".
 
     Examples
     --------
@@ -277,7 +230,7 @@ def to_arrow(rows: Mapping[str, NDArray[Any]], schema: TableSchema, *, missing: 
     return pa.table(arrays, names=list(schema.names))
 
 
-# --- forests ---------------------------------------------------------------------------------------------------------------------
+# --- forests ------------------------------------------------------------------------------------------------
 def random_forest(
     random_state: int | np.random.Generator = 0,
     *,
@@ -291,7 +244,8 @@ def random_forest(
     columns: int | Sequence[Column] | TableSchema | None = None,
     classes: Sequence[Label] | None = None,
 ) -> Forest:
-    """Return a random valid forest over mixed raw columns whose names hold quotes, spaces, unicode and SQL keywords.
+    """Return a random valid forest over mixed raw columns whose names hold quotes, spaces, unicode and SQL
+    keywords.
 
     Parameters
     ----------
@@ -301,7 +255,8 @@ def random_forest(
     link : by default sigmoid or softmax for classification, identity for regression.
     task, aggregation : fields of the forest.
     oblique : whether about a third of the inner nodes are oblique.
-    columns : None (the awkward mix), a number of plain numeric columns x0, x1, .., the columns, or a whole schema.
+    columns : None (the awkward mix), a number of plain numeric columns x0, x1, .., the columns, or a whole
+        schema.
     classes : class labels, as many as the outputs ask for; awkward strings by default.
 
     Examples
@@ -353,7 +308,7 @@ def _random_schema(
 
 
 def _threshold_pool(rng: np.random.Generator, schema: TableSchema, f: int) -> Floats:
-    """Thresholds worth meeting on one feature: ordinary ones, exact ties with the values that occur, and extremes."""
+    """Thresholds worth meeting on one feature: ordinary ones, ties with the values that occur, extremes."""
     feature = schema.features[f]
     kind = schema.columns[feature.column].kind
     if feature.transform == "codes":
