@@ -96,13 +96,13 @@ def find_compiler() -> list[str]:
         if path is not None:
             return [path]
     raise ExportError(
-        "no C compiler found (looked for $CC, cc, gcc, clang). Install one (Debian: gcc; macOS: xcode-select
-        --install), " 'or use the "numba" runtime, which needs none.'
+        "no C compiler found (looked for $CC, cc, gcc, clang). Install one (Debian: gcc; macOS: "
+        'xcode-select --install), or use the "numba" runtime, which needs none.'
     )
 
 
 def cache_folder() -> Path:
-    """Return the folder of compiled libraries, `$XDG_CACHE_HOME/hardgrad/c`; a temporary one if unwritable."""
+    """Return the folder of compiled libraries, `$XDG_CACHE_HOME/hardgrad/c`, or a temporary one."""
     root = os.environ.get("XDG_CACHE_HOME", "")
     folder = (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "hardgrad" / "c"
     try:

@@ -34,8 +34,8 @@ SPECIAL_NUMBERS = (
 )
 SPECIAL_TEXTS = (
     "", " ", "  ", "\t", "'", '"', "`", "''", "\\", "\\n", "a\nb", "%s", "${x}", "--", "/*", "*/", "??/", ";",
-    "</script>", "<!--", "NULL", "null", "None", "nan", "NaN", "true", "0", "1", "1.0", "-0", "é", "e\u0301", "ß",
-    "ẞ", "İ", "日本語", "🌲", "\u200b", "\u00a0",
+    "</script>", "<!--", "NULL", "null", "None", "nan", "NaN", "true", "0", "1", "1.0", "-0", "é", "e\u0301",
+    "ß", "ẞ", "İ", "日本語", "🌲", "\u200b", "\u00a0",
 )
 # fmt: on
 # Dates stay where every engine under test can hold them: in the Gregorian calendar and before year 9000.
@@ -102,7 +102,7 @@ def generate_rows(
 
 
 def column_edges(forest: Forest) -> list[Floats]:
-    """Return, a sorted array a raw column, the finite thresholds and cuts that its `identity` features meet."""
+    """Return, one sorted array a column, the finite thresholds and cuts of its `identity` features."""
     met: list[list[Floats]] = [[] for _ in forest.schema.columns]
     oblique = set(forest.term_feature.tolist())
     for f, feature in enumerate(forest.schema.features):
@@ -115,7 +115,7 @@ def column_edges(forest: Forest) -> list[Floats]:
 
 
 def near_misses(categories: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """Return texts that a careless comparison takes for a category: other case, spaces, a normal form, a prefix."""
+    """Return texts that a careless comparison takes for a category: other case, spaces, a prefix."""
     chosen = [categories[k] for k in rng.permutation(len(categories))[:40]]
     near = list(SPECIAL_TEXTS)
     for text in chosen:
