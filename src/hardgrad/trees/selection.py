@@ -18,6 +18,7 @@ from hardgrad.train.loop import Hardware
 from hardgrad.train.progress import emit
 from hardgrad.trees.codes import FeatureCodes
 from hardgrad.trees.greedy import BoostingPlan, TrainingRows, boost
+from hardgrad.trees.metrics import class_index, true_index
 from hardgrad.trees.leaf_refit import REFIT_PATH, refit_leaves
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.perfect import PerfectForest
@@ -48,6 +49,7 @@ class Recipe:
     validation_fraction : share of the rows held out from 1,000 rows on; below that there are four folds.
     start_rates : learning rates of the greedy starts; one tree always takes 1.
     max_leaves : bound on the leaves of a greedy tree.
+    time_budget : seconds that training should about take; gradient steps are cut to fit.
     """
 
     n_trees: int = 10
@@ -59,6 +61,7 @@ class Recipe:
     validation_fraction: float = 0.2
     start_rates: tuple[float, ...] = START_RATES
     max_leaves: int | None = None
+    time_budget: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,13 @@ class Selection:
     Parameters
     ----------
     forest : quantised, ready to assemble.
-    soft : the soft forest that it was hardened from (of the best refined candidate where the start was kept), or None.
+    soft : the soft forest that it was hardened from; where a greedy start was kept, that of the best refined candidate, as trained
+        on the first fold; None where nothing was trained soft.
     winner, candidates : the candidate that won; all of them, best first.
     held_rows : rows held out, in the order of `Candidate.held_raw`; empty where there were too few rows.
-    soft_held_raw : raw scores of the best refined candidate's SOFT forests on the held-out rows.
+    soft_held_raw : raw scores on the held-out rows of the best refined candidate's SOFT forests (of the relaxed start where nothing
+        was trained soft).
+    front : sizes of other forests and their held-out score, for the picture of size against accuracy.
     """
 
     forest: PerfectForest
@@ -120,6 +126,15 @@ class Selection:
     candidates: tuple[Candidate, ...]
     held_rows: NDArray[np.int64]
     soft_held_raw: Raw | None = None
+    front: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class SoftCandidate:
+    """The soft forests of one penalty: their raw scores on the held-out rows, and the forest of the first fold."""
+
+    held_raw: Raw
+    first_fold: PerfectForest
 
 
 def make_folds(
@@ -150,21 +165,54 @@ def select(problem: Problem, recipe: Recipe) -> Selection:
             stacklevel=3,
         )
         winner = Candidate("greedy start", 1.0 if recipe.n_trees == 1 else 0.4, l2=START_PENALTY)
-        return Selection(_train_start(problem, recipe, winner), None, winner, (winner,), np.empty(0, dtype=np.int64))
+        return Selection(_train_start(problem, recipe, winner).quantised(), None, winner, (winner,), np.empty(0, dtype=np.int64))
     parts = [problem.rows.take(train) for train, _ in problem.folds]
     starts, candidates = _judge_starts(problem, recipe, parts)
     best_rate = min(candidates, key=_loss).rate
     refined: list[Candidate] = []
-    soft_raws: dict[float, Raw] = {}
+    softs: dict[float, SoftCandidate] = {}
     if recipe.l1 and len(problem.rows) >= KEEP_START_BELOW:
-        refined, soft_raws = _judge_refined(problem, recipe, parts, starts[best_rate], best_rate)
+        refined, softs = _judge_refined(problem, recipe, parts, starts[best_rate], best_rate)
     ranked = tuple(sorted([*candidates, *refined], key=_loss))
     winner = ranked[0]
     held_rows = np.concatenate([held for _, held in problem.folds])
     best_soft = min(refined, key=_loss, default=None)
-    soft_held_raw = None if best_soft is None or best_soft.l1 is None else soft_raws[best_soft.l1]
+    front = (*_front(problem, recipe, parts), _front_point(problem, winner, recipe.n_trees, recipe.depth, True))
     forest, soft = _train_winner(problem, recipe, winner)
-    return Selection(forest, soft, winner, ranked, held_rows, soft_held_raw)
+    if best_soft is not None and best_soft.l1 is not None:
+        soft_held_raw = softs[best_soft.l1].held_raw
+        soft = softs[best_soft.l1].first_fold if soft is None else soft
+    else:  # nothing was trained soft: what can be measured is the start, relaxed
+        forests = [_train_start(problem, recipe, winner, rows) for rows in parts]
+        soft_held_raw = _soft_held(problem, recipe, forests)
+    return Selection(forest, soft, winner, ranked, held_rows, soft_held_raw, front)
+
+
+FRONT_SIZES = ((1, 2), (1, 3), (1, 4), (2, 4), (3, 4), (5, 4), (10, 4), (20, 4), (40, 4))
+
+
+def _front(problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows]) -> list[dict[str, Any]]:
+    """Greedy forests of other sizes, leaves refitted: what more or fewer trees would give, at almost no cost."""
+
+    def point(size: tuple[int, int]) -> dict[str, Any]:
+        other = replace(recipe, n_trees=size[0], depth=size[1])
+        rate = 1.0 if size[0] == 1 else 0.4
+        forests = [_refits(problem, rows, _greedy(problem, other, rows, rate), _path_to(START_PENALTY))[-1] for rows in parts]
+        return _front_point(problem, _judged(problem, Candidate("greedy", rate), forests), *size, False)
+
+    return problem.mapped(point, FRONT_SIZES)
+
+
+def _front_point(problem: Problem, candidate: Candidate, trees: int, depth: int, chosen: bool) -> dict[str, Any]:
+    held = np.concatenate([held for _, held in problem.folds])
+    raw, Y, weight = candidate.held_raw, problem.rows.Y[held], problem.rows.weight[held]
+    assert raw is not None
+    accuracy = None
+    if problem.objective.kind != "squared":
+        truth, guess = true_index(Y), class_index(raw)
+        accuracy = float(np.average(truth == guess, weights=weight))
+    loss = problem.objective.mean_loss(raw, Y, weight)
+    return {"name": candidate.name, "trees": trees, "leaves": trees * 2**depth, "loss": loss, "accuracy": accuracy, "chosen": chosen}
 
 
 def _loss(candidate: Candidate) -> float:
@@ -180,10 +228,11 @@ def _judged(problem: Problem, candidate: Candidate, forests: Sequence[PerfectFor
     raws = [
         forest.raw(problem.rows.scores[held]) for forest, (_, held) in zip(forests, problem.folds, strict=True)
     ]
-    return _scored(problem, candidate, np.concatenate(raws))
+    return scored(problem, candidate, np.concatenate(raws))
 
 
-def _scored(problem: Problem, candidate: Candidate, raw: Raw) -> Candidate:
+def scored(problem: Problem, candidate: Candidate, raw: Raw) -> Candidate:
+    """Return the candidate with its score on the held-out rows of all folds, of which `raw` holds the scores."""
     held = np.concatenate([held for _, held in problem.folds])
     loss = problem.score(raw, problem.rows.Y[held], problem.rows.weight[held])
     return replace(candidate, loss=loss if np.isfinite(loss) else float("inf"), held_raw=raw)
@@ -194,12 +243,12 @@ def _plan(recipe: Recipe, rate: float) -> BoostingPlan:
 
 
 def _greedy(problem: Problem, recipe: Recipe, rows: TrainingRows, rate: float) -> PerfectForest:
-    """Greedy start, quantised (lossless for one-feature nodes)."""
+    """Greedy start; weights are 1, the scale that refinement's rates and penalties are made for."""
     if recipe.refine.split == "oblivious":
         from hardgrad.trees.oblivious import boost_oblivious
 
-        return boost_oblivious(rows, problem.codes, problem.objective, recipe.n_trees, rate, recipe.depth).quantised()
-    return boost(rows, problem.codes, problem.objective, _plan(recipe, rate), random_state=problem.seed).quantised()
+        return boost_oblivious(rows, problem.codes, problem.objective, recipe.n_trees, rate, recipe.depth)
+    return boost(rows, problem.codes, problem.objective, _plan(recipe, rate), random_state=problem.seed)
 
 
 def _refits(
@@ -255,10 +304,8 @@ def _finish_refined(
 
 def _judge_refined(
     problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows], starts: Sequence[PerfectForest], rate: float
-) -> tuple[list[Candidate], dict[float, Raw]]:
+) -> tuple[list[Candidate], dict[float, SoftCandidate]]:
     """Refine from the best start on every fold at every l1, all side by side; judge with and without polish at every l2."""
-    from hardgrad.trees.refine_tools import soft_raw
-
     ready = [_refits(problem, rows, start, _path_to(START_PENALTY))[-1] for rows, start in zip(parts, starts, strict=True)]
     members = [
         Member(ready[k], problem.folds[k][0], l1, stream=k) for l1 in recipe.l1 for k in range(len(parts))
@@ -268,9 +315,6 @@ def _judge_refined(
         members, data, problem.objective, recipe.refine, hardware=problem.hardware, seed=problem.seed, key="candidates",
         phase="refine candidates",
     )  # fmt: skip
-    held_scores = [problem.rows.scores[held] for _, held in problem.folds] * len(recipe.l1)
-    temperature = recipe.refine.temperature[1]
-    soft_raws = [soft_raw(s, x, temperature, recipe.refine.split) for s, x in zip(softs, held_scores, strict=True)]
     kinds = _polish_kinds(recipe)
     jobs = [(polished, i) for polished in kinds for i in range(len(members))]
 
@@ -291,8 +335,20 @@ def _judge_refined(
                 name = f"refined{', polished' if polished else ''}"
                 candidate = Candidate(name, rate, l1=l1, l2=l2, polished=polished)
                 found.append(_judged(problem, candidate, [path[j] for path in finished[at : at + k]]))
-    by_l1 = {l1: np.concatenate(soft_raws[a * k : (a + 1) * k]) for a, l1 in enumerate(recipe.l1)}
+    by_l1 = {
+        l1: SoftCandidate(_soft_held(problem, recipe, softs[a * k : (a + 1) * k]), softs[a * k])
+        for a, l1 in enumerate(recipe.l1)
+    }
     return found, by_l1
+
+
+def _soft_held(problem: Problem, recipe: Recipe, forests: Sequence[PerfectForest]) -> Raw:
+    """Raw scores of soft forests, one a fold, on the rows that each has not seen, at the last temperature of training."""
+    from hardgrad.trees.refine_tools import soft_raw
+
+    temperature, split = recipe.refine.temperature[1], recipe.refine.split
+    pairs = zip(forests, problem.folds, strict=True)
+    return np.concatenate([soft_raw(f, problem.rows.scores[held], temperature, split) for f, (_, held) in pairs])
 
 
 def _polish_kinds(recipe: Recipe) -> tuple[bool, ...]:
@@ -300,15 +356,18 @@ def _polish_kinds(recipe: Recipe) -> tuple[bool, ...]:
     return (False, True) if recipe.polish and recipe.refine.split != "oblivious" else (False,)
 
 
-def _train_start(problem: Problem, recipe: Recipe, winner: Candidate) -> PerfectForest:
-    start = _greedy(problem, recipe, problem.rows, winner.rate)
-    return start if winner.l2 is None else _refits(problem, problem.rows, start, _path_to(winner.l2))[-1]
+def _train_start(
+    problem: Problem, recipe: Recipe, winner: Candidate, rows: TrainingRows | None = None
+) -> PerfectForest:
+    rows = problem.rows if rows is None else rows
+    start = _greedy(problem, recipe, rows, winner.rate)
+    return start if winner.l2 is None else _refits(problem, rows, start, _path_to(winner.l2))[-1]
 
 
 def _train_winner(problem: Problem, recipe: Recipe, winner: Candidate) -> tuple[PerfectForest, PerfectForest | None]:
     """Train the winner again, on all rows, by the steps by which it was judged."""
     if winner.l1 is None:
-        return _train_start(problem, recipe, winner), None
+        return _train_start(problem, recipe, winner).quantised(), None
     start = _train_start(problem, recipe, replace(winner, l2=START_PENALTY))
     member = Member(start, np.arange(len(problem.rows)), winner.l1, stream=len(problem.folds))
     watched = problem.folds[0][1] if problem.folds else np.empty(0, dtype=np.int64)

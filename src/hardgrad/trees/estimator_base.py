@@ -1,0 +1,329 @@
+"""What the two forest estimators share: reading input, the training run, and what is remembered of it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    _num_features,
+    check_is_fitted,
+    validate_data,
+)
+
+from hardgrad.core.errors import DataError, ParameterError
+from hardgrad.core.gap import GapReport
+from hardgrad.tabular.schema import TableSchema
+from hardgrad.train.loop import Hardware
+from hardgrad.train.progress import Event, listen
+from hardgrad.trees.assemble import Frame, assemble
+from hardgrad.trees.codes import FeatureCodes
+from hardgrad.trees.forest import Forest, Label
+from hardgrad.trees.greedy import TrainingRows
+from hardgrad.trees.metrics import METRICS, Metric, class_index, find_metric
+from hardgrad.trees.objectives import Objective
+from hardgrad.trees.refine import RefinePlan
+from hardgrad.trees.selection import Problem, Recipe, Selection, make_folds, select
+from hardgrad.trees.soft_forest import SPLITS, SoftForest
+
+Array = NDArray[np.float64]
+
+
+def is_table(X: Any) -> bool:
+    """Tell whether X has named columns of its own kinds (a data frame), not just numbers."""
+    return hasattr(X, "columns") or hasattr(X, "column_names")
+
+
+class SoftForestBase:
+    """Shared half of `SoftForestClassifier` and `SoftForestRegressor`; their parameters are documented there."""
+
+    n_estimators: int | None
+    max_depth: int
+    split: Any
+    budget: str | None
+    metric: str | None
+    temperature: tuple[float, float]
+    learning_rate: float
+    max_iter: int
+    batch_size: int
+    l1: tuple[float, ...]
+    validation_fraction: float
+    leaf_refit: bool
+    polish: bool
+    time_budget: float | None
+    random_state: Any
+    n_jobs: int | None
+    device: str
+    devices: int
+    verbose: int
+
+    # --- input ---------------------------------------------------------------------------------------------------------------
+    def _check_input(self, X: Any, y: Any, **options: Any) -> tuple[Any, NDArray[Any]]:
+        """Check X and y and remember the shape of X; a data frame with columns that are not numbers stays a data frame."""
+        if is_table(X) and not _all_numbers(X):
+            from sklearn.utils import check_consistent_length, column_or_1d
+
+            self._remember_columns(X)
+            y = np.asarray(y) if options.get("multi_output") and np.ndim(y) == 2 else column_or_1d(y, warn=True)
+            check_consistent_length(X, y)
+            return X, y
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", **options)
+        return X, y
+
+    def _remember_columns(self, X: Any) -> None:
+        names = [str(name) for name in (X.column_names if hasattr(X, "column_names") else X.columns)]
+        self.feature_names_in_ = np.array(names, dtype=object)
+        self.n_features_in_ = len(names)
+
+    def _read(self, X: Any) -> Array:
+        """Encode rows to score, held to the columns that were fitted."""
+        if not self._table_fit:
+            X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
+        elif not is_table(X):
+            raise DataError(
+                f"this model was fitted on a data frame with columns {list(self.forest_.schema.names)}; got a "
+                f"{type(X).__name__}. Pass a data frame with these columns."
+            )
+        return self.forest_.encode(X)
+
+    def _weights(self, sample_weight: Any, n: int) -> Array:
+        if sample_weight is None:
+            return np.ones(n)
+        weight = np.asarray(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64))
+        if (weight < 0).any() or not weight.sum() > 0:
+            raise DataError("sample_weight must not be negative and must not be zero everywhere.")
+        return weight
+
+    def _encode_training(self, X: Any, Y: Array, weight: Array, objective: Objective) -> tuple[TableSchema, Array]:
+        self._table_fit = not isinstance(X, np.ndarray)
+        if self._table_fit:
+            from hardgrad.tabular.encoding import TableEncoder
+
+            labels = Y if objective.kind == "squared" else (Y[:, 0] if Y.shape[1] == 1 else Y.argmax(axis=1))
+            return TableEncoder().fit_transform(
+                X,
+                labels,
+                task="regression" if objective.kind == "squared" else "classification",
+                n_classes=max(2, Y.shape[1]),
+                sample_weight=weight,
+                random_state=self._seed,
+            )
+        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(X.shape[1])])
+        return TableSchema.numeric([str(name) for name in names]), X
+
+    # --- training ------------------------------------------------------------------------------------------------------------
+    def _train(self, X: Any, Y: Array, weight: Array, objective: Objective, classes: tuple[Label, ...]) -> Self:
+        self._check_parameters()
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        metric = find_metric(self.metric, objective)
+        schema, encoded = self._encode_training(X, Y, weight, objective)
+        used = weight > 0
+        Y, weight, encoded = Y[used], weight[used], encoded[used]
+        scale = shift = None
+        if objective.kind == "squared":
+            shift = np.average(Y, axis=0, weights=weight)
+            spread = np.sqrt(np.average((Y - shift) ** 2, axis=0, weights=weight))
+            scale = np.where(spread > 0, spread, 1.0)
+            Y = (Y - shift) / scale
+        codes = FeatureCodes.fit(encoded, weight)
+        frame = Frame(schema, codes, objective.link, "classification" if classes else "regression", classes, "", scale, shift)
+        rows = TrainingRows(codes.encode(encoded), codes.encode_scores(encoded), Y, weight / weight.mean())
+        sign = -1.0 if metric.higher_is_better else 1.0
+        problem = Problem(
+            rows, codes, objective, lambda raw, T, w: sign * metric(frame.output(raw), frame.output(T), w, objective), self._hardware(), self._seed,
+            make_folds(Y, bool(classes), self.validation_fraction, self._seed),
+        )  # fmt: skip
+        events: list[Event] = []
+        with listen(events.append), listen(self._print_event):
+            selection = self._select(problem, frame)
+        self._remember(problem, frame, selection, metric, events)
+        return self
+
+    def _select(self, problem: Problem, frame: Frame) -> Selection:
+        if self.budget is not None:
+            from hardgrad.trees.budget import parse_budget, select_within
+
+            return select_within(problem, self._recipe(), parse_budget(self.budget), frame)
+        if self.n_estimators is None:
+            from hardgrad.trees.summed import select_summed
+
+            return select_summed(problem, self._recipe())
+        return select(problem, self._recipe())
+
+    def _recipe(self) -> Recipe:
+        plan = RefinePlan(
+            steps=self.max_iter,
+            batch_size=self.batch_size,
+            weight_rate=self.learning_rate,
+            offset_rate=self.learning_rate / 2,
+            leaf_rate=self.learning_rate,
+            temperature=(float(self.temperature[0]), float(self.temperature[1])),
+            split=self.split,
+        )
+        return Recipe(
+            n_trees=self.n_estimators or 20,
+            depth=self.max_depth,
+            l1=tuple(self.l1) if self.split == "sparse_oblique" else tuple(self.l1)[:1],
+            refine=plan,
+            polish=self.polish,
+            leaf_refit=self.leaf_refit,
+            validation_fraction=self.validation_fraction,
+            time_budget=self.time_budget,
+        )
+
+    def _hardware(self) -> Hardware:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jobs = 1 if self.n_jobs is None else int(self.n_jobs)
+        threads = max(1, cores + 1 + jobs) if jobs < 0 else max(1, jobs)
+        return Hardware(self.device, int(self.devices), threads)
+
+    def _check_parameters(self) -> None:
+        def require(condition: bool, name: str, expected: str) -> None:
+            if not condition:
+                raise ParameterError(f"{type(self).__name__} got {name}={getattr(self, name)!r}; expected {expected}.")
+
+        require(self.n_estimators is None or self.n_estimators >= 1, "n_estimators", "at least 1, or None")
+        require(1 <= self.max_depth <= 10, "max_depth", "1 to 10")
+        require(self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}")
+        require(self.max_iter >= 1, "max_iter", "at least 1")
+        require(self.batch_size >= 1, "batch_size", "at least 1")
+        require(self.learning_rate > 0, "learning_rate", "a positive number")
+        require(len(self.temperature) == 2 and min(self.temperature) > 0, "temperature", "two positive numbers (from, to)")
+        require(0 < self.validation_fraction < 1, "validation_fraction", "a share between 0 and 1")
+        require(all(penalty >= 0 for penalty in self.l1), "l1", "penalties that are not negative")
+        require(self.time_budget is None or self.time_budget > 0, "time_budget", "seconds, or None")
+        if self.budget is not None:
+            from hardgrad.trees.budget import parse_budget
+
+            parse_budget(self.budget)
+
+    def _print_event(self, event: Event) -> None:
+        if self.verbose:
+            parts = [f"{event.phase} {100 * event.fraction:.0f} %"]
+            parts += [f"{n} {v:.4f}" for n, v in (("soft", event.soft), ("hard", event.hard)) if v is not None]
+            print("  ".join([*parts, event.message]).rstrip())
+
+    # --- what is remembered --------------------------------------------------------------------------------------------------
+    def _remember(
+        self, problem: Problem, frame: Frame, selection: Selection, metric: Metric, events: list[Event]
+    ) -> None:
+        self.metric_ = metric.name
+        self.n_iter_ = max(1, self.max_iter if any(c.l1 is not None for c in selection.candidates) else 0)
+        self.forest_ = assemble(selection.forest, frame)
+        soft = selection.forest if selection.soft is None else selection.soft
+        self.soft_ = SoftForest.from_perfect(
+            [soft], problem.codes.n_features, split=self.split, temperature=float(self.temperature[1]), frame=frame
+        )
+        self.history_ = [vars(event) | {"gap": _difference(event)} for event in events]
+        self.candidates_ = [_candidate_row(c, c is selection.winner, metric) for c in selection.candidates]
+        held = selection.held_rows
+        self.validation_: dict[str, Array] = {}
+        self.gap_: GapReport | None = None
+        if len(held) and selection.winner.held_raw is not None:
+            Y, weight = problem.rows.Y[held], problem.rows.weight[held]
+            unit = _units(frame)
+            self.validation_ = {
+                "rows": held, "y": unit(Y), "raw": unit(selection.winner.held_raw), "weight": weight,
+            }  # fmt: skip
+            if selection.soft_held_raw is not None:
+                self.gap_ = measure_gap(
+                    unit(selection.soft_held_raw), unit(selection.winner.held_raw), unit(Y), weight, problem.objective, metric,
+                    kept_start=selection.winner.l1 is None,
+                )  # fmt: skip
+        self.front_ = list(selection.front)
+
+    # --- prediction ----------------------------------------------------------------------------------------------------------
+    def _is_fitted(self) -> bool:
+        check_is_fitted(self, "forest_")
+        return True
+
+    def _hard_raw(self, X: Any) -> Array:
+        encoded = self._read(X)
+        return self.forest_.sum_leaves(self.forest_.apply_encoded(encoded))
+
+    def harden(self) -> Forest:
+        """Return the exact `Forest` artifact: NumPy only, savable, exportable."""
+        check_is_fitted(self, "forest_")
+        forest: Forest = self.forest_
+        return forest
+
+    def apply(self, X: Any) -> NDArray[np.int32]:
+        """Return the leaf of each row in each tree, [n, trees]."""
+        check_is_fitted(self, "forest_")
+        return self.forest_.apply_encoded(self._read(X))
+
+    def plot_gap(self, ax: Any = None) -> Any:
+        """Draw the soft metric beside the hard one. Needs matplotlib."""
+        check_is_fitted(self, "forest_")
+        if self.gap_ is None:
+            raise DataError("no rows were held out in training, so there is no gap to draw; fit on at least 20 rows.")
+        return self.gap_.plot(ax)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.allow_nan = True
+        if tags.regressor_tags is not None:
+            tags.target_tags.multi_output = True
+        return tags
+
+
+def _all_numbers(X: Any) -> bool:
+    """Tell whether every column of a pandas frame is a plain number, so that scikit-learn's own checks apply."""
+    dtypes = getattr(X, "dtypes", None)
+    if dtypes is None or isinstance(dtypes, list) or not hasattr(X, "iloc"):
+        return False
+    return all(getattr(dtype, "kind", "O") in "fiu" for dtype in np.asarray(dtypes, dtype=object).tolist())
+
+
+def _difference(event: Event) -> float | None:
+    return None if event.soft is None or event.hard is None else event.hard - event.soft
+
+
+def _units(frame: Frame) -> Any:
+    return frame.output
+
+
+def _candidate_row(candidate: Any, chosen: bool, metric: Metric) -> dict[str, Any]:
+    value = -candidate.loss if metric.higher_is_better else candidate.loss
+    return {
+        "name": candidate.name,
+        "rate": candidate.rate,
+        "l1": candidate.l1,
+        "l2": candidate.l2,
+        "metric": metric.name,
+        "value": value,
+        "chosen": chosen,
+    }
+
+
+def measure_gap(
+    soft: Array, hard: Array, Y: Array, weight: Array, objective: Objective, metric: Metric, *, kept_start: bool
+) -> GapReport:
+    """Compare soft raw scores with hard ones on the same held-out rows."""
+    difference = np.abs(objective.probabilities(soft) - objective.probabilities(hard))
+    detail = {"mean_difference": float(difference.mean()), "kept_start": float(kept_start)}
+    if objective.kind == "squared":
+        tolerance = 0.1 * float(Y.std()) if len(Y) else 0.0
+        agreement = float(np.average((difference <= tolerance).all(axis=1), weights=weight))
+        detail["tolerance"] = tolerance
+    else:
+        agreement = float(np.average(class_index(soft) == class_index(hard), weights=weight))
+        accuracy = METRICS["accuracy"]
+        detail["soft_accuracy"] = accuracy(soft, Y, weight, objective)
+        detail["hard_accuracy"] = accuracy(hard, Y, weight, objective)
+    return GapReport(
+        metric.name,
+        soft=metric(soft, Y, weight, objective),
+        hard=metric(hard, Y, weight, objective),
+        agreement=agreement,
+        worst_disagreement=float(difference.max(initial=0.0)),
+        higher_is_better=metric.higher_is_better,
+        rows=len(Y),
+        detail=detail,
+    )
