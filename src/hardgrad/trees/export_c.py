@@ -1,0 +1,420 @@
+"""Forest -> C99: a header and a source without dependencies, equal to the reference bit for bit.
+
+Here is what every form of C export shares: the row of raw columns, their encoding, links and predictions. How
+trees are stored and walked is a `CBody`; the one for doubles is in `export_c_trees`. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardgrad.core.errors import ParameterError
+from hardgrad.core.files import write_text
+from hardgrad.export import c
+from hardgrad.tabular.schema import Column, TableSchema, category_text
+from hardgrad.trees.export_checks import require_bounded_scores
+from hardgrad.trees.forest import Forest
+
+ROW_TYPES = {"numeric": "double ", "boolean": "double ", "datetime": "double ", "categorical": "const char *"}
+ROW_NOTES = {
+    "numeric": "number; NAN is missing",
+    "boolean": "0 or 1; NAN is missing",
+    "datetime": "seconds since 1970-01-01T00:00:00 UTC, fractions are floored; NAN is missing",
+    "categorical": "UTF-8 text; NULL is missing",
+}
+
+
+@dataclass(frozen=True)
+class CSource:
+    """A model in C.
+
+    Parameters
+    ----------
+    name : prefix of every name, stem of both files.
+    header : text of `<name>.h`.
+    source : text of `<name>.c`, which includes the header.
+    """
+
+    name: str
+    header: str
+    source: str
+
+    def write(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Write both files into a folder, each whole or not at all, and return their paths."""
+        root = Path(folder)
+        header = write_text(root / f"{self.name}.h", self.header)
+        return header, write_text(root / f"{self.name}.c", self.source)
+
+
+@dataclass(frozen=True)
+class CBody:
+    """How trees are stored and walked, the part in which the forms of C export differ.
+
+    Parameters
+    ----------
+    code : definitions, `void <name>_raw_encoded(const double *x, double *raw)` among them and, where
+        `has_leaves`, `void <name>_leaves_encoded(const double *x, int32_t *leaf)`. Everything else is static.
+    has_leaves : whether the form knows node numbers.
+    note : one line that says what the form is.
+    """
+
+    code: str
+    has_leaves: bool
+    note: str
+
+
+def to_c(forest: Forest, name: str = "model", *, form: str = "double", layout: str = "auto") -> CSource:
+    """Return the C header and source of a forest.
+
+    Parameters
+    ----------
+    forest : the forest.
+    name : prefix of every function and type.
+    form : "double" (any forest), or "packed" (a forest that `compress` made, in few bits).
+    layout : of the double form: "branches" (nested ifs, for small forests), "table" (one loop over data),
+        "auto".
+
+    Returns
+    -------
+    source : `header` and `source`; C99, no allocation, no global state, nothing but <math.h> at run time.
+
+    Raises
+    ------
+    ParameterError : the name is no identifier, or the form or layout is unknown.
+    ExportError : a category is no C string, or scores can overflow.
+
+    Examples
+    --------
+    >>> from hardgrad.trees.forest_build import forest_from_trees
+    >>> tree = {"feature": 0, "threshold": 1.5, "left": {"value": 0.0}, "right": {"value": 2.0}}
+    >>> "double model_predict(const struct model_row *" in to_c(forest_from_trees([tree], ["age"])).header
+    True
+    """
+    c.require_identifier(name)
+    require_bounded_scores(forest)
+    if form == "double":
+        from hardgrad.trees.export_c_trees import double_body
+
+        body = double_body(forest, name, layout)
+    elif form == "packed":
+        from hardgrad.trees.export_c_packed import packed_body
+
+        body = packed_body(forest, name)
+    else:
+        raise ParameterError(f'form must be "double" or "packed", got {form!r}.')
+    return CSource(name, _header(forest, name, body), _source(forest, name, body))
+
+
+def row_members(schema: TableSchema) -> list[str]:
+    """Return the names of the members of the row struct, one a column."""
+    return c.unique_identifiers(schema.names)
+
+
+# --- the header ---------------------------------------------------------------------------------------------
+def _header(forest: Forest, name: str, body: CBody) -> str:
+    upper = name.upper()
+    sizes = {
+        "COLUMNS": len(forest.schema.columns),
+        "FEATURES": forest.n_features,
+        "TREES": forest.n_trees,
+        "OUTPUTS": forest.n_outputs,
+        "CLASSES": len(forest.classes),
+    }
+    constants = ", ".join(f"{upper}_{key} = {value}" for key, value in sizes.items())
+    return f"""/* {name}: {_title(forest)}.
+ * Written by hardgrad. {body.note}
+ */
+#ifndef HARDGRAD_{upper}_H
+#define HARDGRAD_{upper}_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+enum {{ {constants} }};
+
+/* One row of raw columns. */
+struct {name}_row {{
+{_members(forest.schema)}
+}};
+{_declarations(forest, name, body)}
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"""
+
+
+def _title(forest: Forest) -> str:
+    what = f"{forest.n_trees} trees, {forest.n_leaves} leaves, {len(forest.schema.columns)} columns"
+    target = f" for {c.c_comment(forest.target)!r}" if forest.target else ""
+    return f"a {forest.task} forest{target} of {what}"
+
+
+def _members(schema: TableSchema) -> str:
+    if not schema.columns:
+        return "    char unused;"
+    declared = [
+        (f"{ROW_TYPES[column.kind]}{member};", f"/* {_quoted(column.name)}: {ROW_NOTES[column.kind]} */")
+        for column, member in zip(schema.columns, row_members(schema), strict=True)
+    ]
+    width = min(max(len(member) for member, _ in declared), 40)
+    return "\n".join(f"    {member:<{width}} {note}" for member, note in declared)
+
+
+def _quoted(text: str) -> str:
+    return f'"{c.c_comment(text)}"'
+
+
+def _declarations(forest: Forest, name: str, body: CBody) -> str:
+    row = f"const struct {name}_row *row"
+    upper = name.upper()
+    parts = []
+    if forest.classes:
+        parts.append(f"/* Class labels. */\nextern const char *const {name}_class[{upper}_CLASSES];")
+    parts.append(
+        f"/* The features x[{upper}_FEATURES] that trees test; NAN is missing. */\n"
+        f"void {name}_encode({row}, double *x);"
+    )
+    if body.has_leaves:
+        parts.append(
+            f"/* The node number of the leaf in each tree, leaf[{upper}_TREES]. */\n"
+            f"void {name}_leaves({row}, int32_t *leaf);\n"
+            f"void {name}_leaves_encoded(const double *x, int32_t *leaf);\n"
+            f"void {name}_leaves_matrix(const double *x, size_t rows, int32_t *leaf);"
+        )
+    parts.append(
+        f"/* The raw scores raw[{upper}_OUTPUTS], before the link: of a row, its features, many rows. */\n"
+        f"void {name}_raw({row}, double *raw);\n"
+        f"void {name}_raw_encoded(const double *x, double *raw);\n"
+        f"void {name}_raw_matrix(const double *x, size_t rows, double *raw);"
+    )
+    if forest.task == "classification":
+        parts.append(
+            f"/* The probability of each class, p[{upper}_CLASSES]; of a row, or of its raw scores. */\n"
+            f"void {name}_proba({row}, double *p);\n"
+            f"void {name}_proba_raw(const double *raw, double *p);"
+        )
+        parts.append(
+            f"/* The predicted class, a position in {name}_class; of a row, or of its raw scores. */\n"
+            f"int {name}_predict({row});\n"
+            f"int {name}_predict_raw(const double *raw);"
+        )
+    elif forest.n_outputs == 1:
+        parts.append(f"/* The predicted value. */\ndouble {name}_predict({row});")
+    else:
+        parts.append(
+            f"/* The predicted values, y[{upper}_OUTPUTS]. */\nvoid {name}_predict({row}, double *y);"
+        )
+    return "\n" + "\n\n".join(parts) + "\n"
+
+
+# --- the source ---------------------------------------------------------------------------------------------
+def _source(forest: Forest, name: str, body: CBody) -> str:
+    parts = [
+        f'/* See {name}.h. Written by hardgrad; do not edit. */\n#include "{name}.h"\n\n#include <float.h>\n'
+        "#include <math.h>\n",
+        _guards(name),
+        _encoding(forest.schema, name),
+        body.code,
+        _entries(forest, name, body),
+        _outputs(forest, name),
+    ]
+    return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
+
+
+def _guards(name: str) -> str:
+    return f"""/* Exactness needs plain IEEE doubles. */
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(_M_FP_FAST)
+#error "{name}.c must not be compiled with -ffast-math or -Ofast: sums have an order and NaN is a missing
+# value"
+#endif
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "{name}.c must not be compiled with -ffinite-math-only: NaN is a missing value"
+#endif
+#if FLT_EVAL_METHOD == 2 || FLT_EVAL_METHOD < 0
+#error "{name}.c needs sums without excess precision: on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#endif
+#if DBL_MANT_DIG != 53 || FLT_RADIX != 2
+#error "{name}.c needs doubles of 64 bits: on small processors compile with -mdouble=64 or the like"
+#endif
+"""
+
+
+_SEARCH = """/* The number of a category: -1 missing, count where unseen. Texts are sorted by their bytes. */
+static int32_t {name}_category(const char *text, const char *const *known, int32_t count)
+{{
+    int32_t low = 0, high = count;
+    if (!text)
+        return -1;
+    while (low < high) {{
+        const int32_t middle = low + (high - low) / 2;
+        const unsigned char *a = (const unsigned char *)known[middle], *b = (const unsigned char *)text;
+        while (*a && *a == *b)
+            a++, b++;
+        if (*a == *b)
+            return middle;
+        if (*a < *b)
+            low = middle + 1;
+        else
+            high = middle;
+    }}
+    return count;
+}}
+"""
+
+
+def _encoding(schema: TableSchema, name: str) -> str:
+    members = row_members(schema)
+    texts = sorted({f.column for f in schema.features if schema.columns[f.column].kind == "categorical"})
+    parts = []
+    if any(f.transform == "codes" for f in schema.features):
+        parts.append(_SEARCH.format(name=name))
+    for i in texts:
+        words = [c.c_string(category) for category in schema.columns[i].categories]
+        if any(f.transform == "codes" for f in schema.features if f.column == i) and words:
+            parts.append(f"/* {_quoted(schema.columns[i].name)} */")
+            parts.append(c.c_table(f"char *const {name}_categories_{i}[]", words))
+    for j, feature in enumerate(schema.features):
+        if feature.transform == "codes":
+            parts.append(c.c_table(f"double {name}_codes_{j}[]", map(c.c_double, feature.codes)))
+    needs_number = any(f.transform == "codes" for f in schema.features)
+    parts.append(f"\nvoid {name}_encode(const struct {name}_row *row, double *x)\n{{")
+    if needs_number:
+        parts.append("    int32_t k;")
+    if not schema.features:
+        parts.append("    (void)row;\n    (void)x;")
+    searched = -1
+    for j, feature in enumerate(schema.features):
+        column, value = schema.columns[feature.column], f"row->{members[feature.column]}"
+        if feature.transform == "codes" and searched != feature.column:
+            parts.append(f"    k = {_search_call(column, name, feature.column, value)};")
+            searched = feature.column
+        parts.append(f"    x[{j}] = {_feature_value(column, feature.transform, name, j, value)};")
+    return "\n".join([*parts, "}"]) + "\n"
+
+
+def _search_call(column: Column, name: str, number: int, value: str) -> str:
+    table = f"{name}_categories_{number}" if column.categories else "NULL"
+    return f"{name}_category({value}, {table}, {len(column.categories)})"
+
+
+def _feature_value(column: Column, transform: str, name: str, j: int, value: str) -> str:
+    if transform == "codes":
+        return f"k < 0 ? (double)NAN : {name}_codes_{j}[k]"
+    if transform == "missing":
+        return f"!{value}" if column.kind == "categorical" else f"{value} != {value}"
+    return f"floor({value})" if column.kind == "datetime" else value
+
+
+def _entries(forest: Forest, name: str, body: CBody) -> str:
+    """The functions that differ from `_encoded` only in what they take: a row or a matrix."""
+    upper = name.upper()
+    kinds = [("raw", "double", "OUTPUTS"), *([("leaves", "int32_t", "TREES")] if body.has_leaves else [])]
+    features = max(forest.n_features, 1)
+    return "\n".join(
+        f"""void {name}_{what}(const struct {name}_row *row, {kind} *out)
+{{
+    double x[{features}];
+    {name}_encode(row, x);
+    {name}_{what}_encoded(x, out);
+}}
+
+void {name}_{what}_matrix(const double *x, size_t rows, {kind} *out)
+{{
+    for (size_t i = 0; i < rows; i++)
+        {name}_{what}_encoded(x + i * {upper}_FEATURES, out + i * {upper}_{size});
+}}
+"""
+        for what, kind, size in kinds
+    )
+
+
+_SIGMOID = """void {name}_proba_raw(const double *raw, double *p)
+{{
+    p[1] = 1.0 / (1.0 + exp(-raw[0]));
+    p[0] = 1.0 - p[1];
+}}
+
+int {name}_predict_raw(const double *raw)
+{{
+    return raw[0] > 0.0;
+}}
+"""
+_ARGMAX = """
+int {name}_predict_raw(const double *raw)
+{{
+    int best = 0;
+    for (int k = 1; k < {upper}_OUTPUTS; k++)
+        if (raw[k] > raw[best])
+            best = k;
+    return best;
+}}
+"""
+_SOFTMAX = """void {name}_proba_raw(const double *raw, double *p)
+{{
+    const double highest = raw[{name}_predict_raw(raw)];
+    double sum = 0.0;
+    for (int k = 0; k < {upper}_OUTPUTS; k++) {{
+        p[k] = exp(raw[k] - highest);
+        sum += p[k];
+    }}
+    for (int k = 0; k < {upper}_OUTPUTS; k++)
+        p[k] /= sum;
+}}
+"""
+_COPY = """void {name}_proba_raw(const double *raw, double *p)
+{{
+    for (int k = 0; k < {upper}_OUTPUTS; k++)
+        p[k] = raw[k];
+}}
+"""
+_CLASSIFY = """
+void {name}_proba(const struct {name}_row *row, double *p)
+{{
+    double raw[{upper}_OUTPUTS];
+    {name}_raw(row, raw);
+    {name}_proba_raw(raw, p);
+}}
+
+int {name}_predict(const struct {name}_row *row)
+{{
+    double raw[{upper}_OUTPUTS];
+    {name}_raw(row, raw);
+    return {name}_predict_raw(raw);
+}}
+"""
+_ONE_VALUE = """double {name}_predict(const struct {name}_row *row)
+{{
+    double raw[1];
+    {name}_raw(row, raw);
+    return raw[0];
+}}
+"""
+_VALUES = """void {name}_predict(const struct {name}_row *row, double *y)
+{{
+    {name}_raw(row, y);
+}}
+"""
+
+
+def _outputs(forest: Forest, name: str) -> str:
+    if forest.task == "regression":
+        template = _ONE_VALUE if forest.n_outputs == 1 else _VALUES
+        return template.format(name=name)
+    links: dict[str, Sequence[str]] = {
+        "sigmoid": (_SIGMOID,),
+        "softmax": (_ARGMAX, _SOFTMAX),
+        "identity": (_COPY, _ARGMAX),
+    }
+    code = "\n".join(part.strip("\n") + "\n" for part in (*links[forest.link], _CLASSIFY))
+    labels = ", ".join(c.c_string(category_text(label)) for label in forest.classes)
+    table = f"const char *const {name}_class[{name.upper()}_CLASSES] = {{{labels}}};\n\n"
+    return table + code.format(name=name, upper=name.upper())
