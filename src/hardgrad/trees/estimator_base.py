@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -136,7 +137,7 @@ class SoftForestBase:
         rows = TrainingRows(codes.encode(encoded), codes.encode_scores(encoded), Y, weight / weight.mean())
         sign = -1.0 if metric.higher_is_better else 1.0
         problem = Problem(
-            rows, codes, objective, lambda raw, T, w: sign * metric(frame.output(raw), frame.output(T), w, objective), self._hardware(), self._seed,
+            rows, encoded, codes, objective, lambda raw, T, w: sign * metric(frame.output(raw), frame.output(T), w, objective), self._hardware(), self._seed,
             make_folds(Y, bool(classes), self.validation_fraction, self._seed),
         )  # fmt: skip
         events: list[Event] = []
@@ -215,10 +216,12 @@ class SoftForestBase:
     ) -> None:
         self.metric_ = metric.name
         self.n_iter_ = max(1, self.max_iter if any(c.l1 is not None for c in selection.candidates) else 0)
-        self.forest_ = assemble(selection.forest, frame)
+        if selection.codes is not None:
+            frame = replace(frame, codes=selection.codes)
+        self.forest_ = selection.artifact or assemble(selection.forest, frame)
         soft = selection.forest if selection.soft is None else selection.soft
         self.soft_ = SoftForest.from_perfect(
-            [soft], problem.codes.n_features, split=self.split, temperature=float(self.temperature[1]), frame=frame
+            [soft], frame.codes.n_features, split=self.split, temperature=float(self.temperature[1]), frame=frame
         )
         self.history_ = [vars(event) | {"gap": _difference(event)} for event in events]
         self.candidates_ = [_candidate_row(c, c is selection.winner, metric) for c in selection.candidates]

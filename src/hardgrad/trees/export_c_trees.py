@@ -161,7 +161,7 @@ def _table(forest: Forest, name: str, leaves: NDArray[np.int64], scored: NDArray
     roots = [int(position[root]) for root in forest.tree_offset[:-1]]
     if not roots:
         return ""
-    return f"""/* test >= 0: twice the feature, plus 1 where missing goes left. test < 0: oblique node -1 - test.
+    return f"""/* test >= 0: twice the feature, plus 1 if missing goes left. test < 0: oblique node -1 - test.
  * child >= 0: the left child, the right one follows it. child < 0: leaf -1 - child. */
 static const struct {{ double threshold; int32_t test, child; }} {name}_node[] = {{
 {c.fill(rows)}

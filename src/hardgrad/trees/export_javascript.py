@@ -121,7 +121,8 @@ const hasOwn = Object.prototype.hasOwnProperty;
 const numbers = schema.columns.map((c) => new Map((c.categories || []).map((text, k) => [text, k])));
 
 function refuse(column, value) {
-  throw new TypeError(`column ${JSON.stringify(column.name)} is ${column.kind}, got ${String(value)} (${typeof value})`);
+  const got = `${String(value)} (${typeof value})`;
+  throw new TypeError(`column ${JSON.stringify(column.name)} is ${column.kind}, got ${got}`);
 }
 
 function numberOf(value, column) {
@@ -140,7 +141,8 @@ function textOf(value, column) {
   return Math.abs(value) >= 1e-4 ? String(value) : value.toExponential().replace(/e-(\d)$/, "e-0$1");
 }
 
-const iso = /^([+-]?\d{4,6})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?)? ?(?:Z|([+-])(\d\d):?(\d\d))?$/i;
+const isoDate = "([+-]?\\d{4,6})-(\\d\\d)-(\\d\\d)", isoTime = "(\\d\\d):(\\d\\d)(?::(\\d\\d)(?:[.,]\\d+)?)?";
+const iso = new RegExp(`^${isoDate}(?:[T ]${isoTime})? ?(?:Z|([+-])(\\d\\d):?(\\d\\d))?$`, "i");
 
 // Whole seconds since 1970-01-01T00:00:00 UTC; NaN is missing.
 function secondsOf(value, column) {
@@ -157,7 +159,7 @@ function secondsOf(value, column) {
   return Math.floor(date.getTime() / 1000) + hour * 3600 + minute * 60 + second - offset;
 }
 
-// A category gives its number, -1 missing, the number of categories where it was not seen; anything else a number or NaN.
+// The number of a category, -1 missing, their count where unseen; of anything else a double, NaN missing.
 function rawValue(row, i) {
   const column = schema.columns[i];
   const value = hasOwn.call(row, column.name) ? row[column.name] : null;
@@ -184,7 +186,7 @@ function encode(row) {
 """
 
 _SCORES = """
-// The integer score of each feature that oblique nodes use: one for each interval between its cuts, 0 where it is missing.
+// The integer score of each feature that oblique nodes use: one an interval between its cuts, 0 missing.
 function scoresOf(x) {
   const score = new Array(x.length).fill(0);
   for (const f of scored) {
@@ -222,7 +224,9 @@ function paths(row) {
   const x = encode(row)SCORES;
   return roots.map((root) => {
     const path = [root];
-    for (let node = root; feature[node] !== -1; path.push(node)) node = (goesLeft(node, xSCORE) ? left : right)[node];
+    for (let node = root; feature[node] !== -1; path.push(node)) {
+      node = (goesLeft(node, xSCORE) ? left : right)[node];
+    }
     return path;
   });
 }

@@ -7,7 +7,7 @@ and how a score becomes a prediction. Transformations are in `forest_transform`,
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -29,6 +29,29 @@ OBLIQUE = -2
 MAX_WEIGHT = 1023
 MAX_SCORE = 2047
 MAX_TERMS = 4
+
+
+@dataclass(frozen=True)
+class Packing:
+    """The grids that a forest with a byte budget lives on: what its packed C form stores instead of doubles.
+
+    Parameters
+    ----------
+    threshold_bits, leaf_bits : width of a code.
+    features : features that have a grid; low, step : float32 and bfloat16 values, one a feature; threshold = low + step * code.
+    leaf_step : float32 values, one an output; a leaf value is a whole multiple of it.
+    missing_code : a missing value goes left iff the code of the threshold is at least this.
+    has_missing : whether missing values were seen in training (else `missing_code` is not stored).
+    """
+
+    threshold_bits: int
+    leaf_bits: int
+    features: tuple[int, ...]
+    low: tuple[float, ...]
+    step: tuple[float, ...]
+    leaf_step: tuple[float, ...]
+    missing_code: tuple[int, ...]
+    has_missing: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +79,7 @@ class Forest(Artifact, kind="forest"):
     task : "classification" or "regression".
     classes : the class labels, empty for regression.
     target : name of the column that was learned, may be empty.
+    packing : the grids of thresholds and leaves, for a forest that was made to fit a number of bytes.
 
     Examples
     --------
@@ -85,6 +109,7 @@ class Forest(Artifact, kind="forest"):
     task: Task = "regression"
     classes: tuple[Label, ...] = ()
     target: str = ""
+    packing: Packing | None = None
 
     _dtypes: ClassVar[dict[str, tuple[type, int]]] = {
         "feature": (np.int32, 1),
@@ -294,12 +319,15 @@ class Forest(Artifact, kind="forest"):
             "task": self.task,
             "classes": list(self.classes),
             "target": self.target,
+            **({"packing": asdict(self.packing)} if self.packing else {}),
         }
 
     @classmethod
     def metadata_from_json(cls, metadata: dict[str, Any]) -> dict[str, Any]:
         """Invert `metadata_to_json`."""
         plain = {name: metadata[name] for name in ("link", "aggregation", "task", "target")}
+        if "packing" in metadata:
+            plain["packing"] = Packing(**{k: tuple(v) if isinstance(v, list) else v for k, v in metadata["packing"].items()})
         return {**plain, "classes": tuple(metadata["classes"]), "schema": TableSchema.from_json(metadata["schema"])}
 
     # --- runtimes and exports: thin doors, each format lives in its own module --------------------------------------------------

@@ -57,6 +57,11 @@ class PerfectForest:
         """bool [trees, nodes]: the nodes that test something."""
         return np.asarray((self.feature >= 0).any(axis=2))
 
+    @property
+    def n_leaves(self) -> int:
+        """Leaves that rows can reach: one a tree and one more a live node below no dead left turn."""
+        return self.n_trees + int(self.alive.sum())
+
     def leaf_index(self, scores: NDArray[np.float32]) -> NDArray[np.int32]:
         """Return the leaf of each row in each tree, int32 [n, trees], leaves numbered from the left."""
         return _leaf_index(self.feature, self.weight, self.offset, scores)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hardgrad.train.loop import Hardware
 from hardgrad.train.progress import emit
 from hardgrad.trees.codes import FeatureCodes
+from hardgrad.trees.forest import Forest
 from hardgrad.trees.greedy import BoostingPlan, TrainingRows, boost
 from hardgrad.trees.metrics import class_index, true_index
 from hardgrad.trees.leaf_refit import REFIT_PATH, refit_leaves
@@ -66,9 +67,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows, their codes, the loss, and how a candidate is scored (lower is better)."""
+    """Rows (X is their encoded matrix), their codes, the loss, and how a candidate is scored (lower is better)."""
 
     rows: TrainingRows
+    X: NDArray[np.float64]
     codes: FeatureCodes
     objective: Objective
     score: Score
@@ -118,6 +120,7 @@ class Selection:
     soft_held_raw : raw scores on the held-out rows of the best refined candidate's SOFT forests (of the relaxed start where nothing
         was trained soft).
     front : sizes of other forests and their held-out score, for the picture of size against accuracy.
+    artifact, codes : the finished artifact and its codes, where they are not simply `assemble(forest)` on the problem's codes.
     """
 
     forest: PerfectForest
@@ -127,6 +130,8 @@ class Selection:
     held_rows: NDArray[np.int64]
     soft_held_raw: Raw | None = None
     front: tuple[dict[str, Any], ...] = ()
+    artifact: Forest | None = None
+    codes: FeatureCodes | None = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ def select(problem: Problem, recipe: Recipe) -> Selection:
     winner = ranked[0]
     held_rows = np.concatenate([held for _, held in problem.folds])
     best_soft = min(refined, key=_loss, default=None)
-    front = (*_front(problem, recipe, parts), _front_point(problem, winner, recipe.n_trees, recipe.depth, True))
+    front = (*_front(problem, recipe, parts), front_point(problem, winner, recipe.n_trees, recipe.n_trees * 2**recipe.depth, True))
     forest, soft = _train_winner(problem, recipe, winner)
     if best_soft is not None and best_soft.l1 is not None:
         soft_held_raw = softs[best_soft.l1].held_raw
@@ -198,12 +203,14 @@ def _front(problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows]) -> l
         other = replace(recipe, n_trees=size[0], depth=size[1])
         rate = 1.0 if size[0] == 1 else 0.4
         forests = [_refits(problem, rows, _greedy(problem, other, rows, rate), _path_to(START_PENALTY))[-1] for rows in parts]
-        return _front_point(problem, _judged(problem, Candidate("greedy", rate), forests), *size, False)
+        judged = _judged(problem, Candidate("greedy", rate), forests)
+        return front_point(problem, judged, size[0], sum(f.n_leaves for f in forests) // len(forests), False)
 
     return problem.mapped(point, FRONT_SIZES)
 
 
-def _front_point(problem: Problem, candidate: Candidate, trees: int, depth: int, chosen: bool) -> dict[str, Any]:
+def front_point(problem: Problem, candidate: Candidate, trees: int, leaves: int, chosen: bool) -> dict[str, Any]:
+    """Return the size and the held-out loss and accuracy of a candidate."""
     held = np.concatenate([held for _, held in problem.folds])
     raw, Y, weight = candidate.held_raw, problem.rows.Y[held], problem.rows.weight[held]
     assert raw is not None
@@ -212,7 +219,7 @@ def _front_point(problem: Problem, candidate: Candidate, trees: int, depth: int,
         truth, guess = true_index(Y), class_index(raw)
         accuracy = float(np.average(truth == guess, weights=weight))
     loss = problem.objective.mean_loss(raw, Y, weight)
-    return {"name": candidate.name, "trees": trees, "leaves": trees * 2**depth, "loss": loss, "accuracy": accuracy, "chosen": chosen}
+    return {"name": candidate.name, "trees": trees, "leaves": leaves, "loss": loss, "accuracy": accuracy, "chosen": chosen}
 
 
 def _loss(candidate: Candidate) -> float:

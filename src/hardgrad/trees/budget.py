@@ -1,0 +1,142 @@
+"""Budgets: the best exact forest that fits in so many bytes, leaves or trees. Never imports torch unless soft candidates are trained."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardgrad.core.errors import BudgetError
+from hardgrad.train.progress import emit
+from hardgrad.trees.assemble import Frame
+from hardgrad.trees.grid import BITS, MAX_ROUNDS, Grid, GridForest, Setting, grid_candidates
+from hardgrad.trees.selection import Candidate, Problem, Recipe, Selection, front_point, scored, select
+
+Unit = Literal["bytes", "leaves", "trees"]
+_PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|bytes?|kb|kib|mb|mib|leaf|leaves|trees?)\s*", re.IGNORECASE)
+_BYTES = {"b": 1, "byte": 1, "bytes": 1, "kb": 1000, "kib": 1024, "mb": 1000**2, "mib": 1024**2}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A bound on the size of a model: so many bytes of packed C data, leaves or trees."""
+
+    unit: Unit
+    amount: int
+
+    def __str__(self) -> str:
+        return f"{self.amount:,} {self.unit}"
+
+
+def parse_budget(text: str) -> Budget:
+    """Read a budget such as "2kB", "900 bytes", "64 leaves" or "5 trees".
+
+    Raises
+    ------
+    BudgetError : not a budget, or one that nothing fits in.
+
+    Examples
+    --------
+    >>> parse_budget("2kB"), parse_budget("64 leaves").unit
+    (Budget(unit='bytes', amount=2000), 'leaves')
+    """
+    match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise BudgetError(f"budget got {text!r}; expected bytes, leaves or trees, as in '2kB', '64 leaves' or '5 trees'.")
+    number, word = float(match[1]), match[2].lower()
+    unit: Unit = "bytes" if word in _BYTES else "leaves" if word.startswith("lea") else "trees"
+    amount = int(number * _BYTES.get(word, 1))
+    least = {"bytes": 24, "leaves": 2, "trees": 1}[unit]
+    if amount < least:
+        raise BudgetError(f"budget got {text!r}; nothing fits in less than {least} {unit}.")
+    return Budget(unit, amount)
+
+
+def select_within(problem: Problem, recipe: Recipe, budget: Budget, frame: Frame) -> Selection:
+    """Return the best forest within a budget, judged like any candidate on held-out rows.
+
+    Raises
+    ------
+    BudgetError : nothing fits; the message says what the smallest forest takes.
+    """
+    if budget.unit == "trees":
+        return select(problem, replace(recipe, n_trees=budget.amount))
+    if budget.unit == "leaves":
+        return _select_leaves(problem, recipe, budget.amount)
+    return _select_bytes(problem, budget.amount, frame)
+
+
+def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
+    """Try how to share the leaves among trees: few large ones, many small ones; each as greedy and refined forests."""
+    sizes = sorted({min(leaves, size) for size in (2, 4, 8, 16, 32)})
+    shapes = [(max(1, leaves // size), size) for size in sizes if leaves // size <= 64]
+    best: Selection | None = None
+    for k, (n_trees, size) in enumerate(shapes):
+        depth = max(1, min(recipe.depth + 1, (size - 1).bit_length() + (1 if size > 4 else 0)))
+        shaped = replace(recipe, n_trees=n_trees, depth=depth, max_leaves=min(size, 2**depth))
+        found = select(problem, shaped)
+        emit("budget", (k + 1) / len(shapes), message=f"{n_trees} trees of {size} leaves: {found.winner.loss:.4f}")
+        if best is None or found.winner.loss < best.winner.loss:
+            best = found
+    assert best is not None
+    return best
+
+
+@dataclass(frozen=True)
+class _Tried:
+    candidate: Candidate
+    setting: Setting
+    trees: int
+
+
+def _select_bytes(problem: Problem, limit: int, frame: Frame) -> Selection:
+    """Grow forests inside few-bit grids and keep as many trees as fit; the shape, bits and rate of least held-out loss win.
+
+    Under bytes it is leaf refit, fewer leaves and fewer bits that pay, not oblique nodes (3 to 9 bytes against 2), so these forests are
+    axis-aligned and grown greedily; `soft` of the result is None.
+    """
+    if not problem.folds:
+        raise BudgetError("a byte budget needs at least 20 rows, to choose a shape on held-out ones.")
+    X, weight = problem.X, problem.rows.weight
+    grids = {bits: Grid.fit(X, bits) for bits in BITS}
+    codes = {bits: grid.codes(X, weight) for bits, grid in grids.items()}
+
+    def grow(setting: Setting, rows: NDArray[np.int64]) -> GridForest:
+        bits = setting[1]
+        rounds = min(MAX_ROUNDS, 1 + 8 * limit // (bits * setting[0]))
+        part = problem.rows.take(rows)
+        return GridForest.grow(X[rows], part, grids[bits], codes[bits], problem.objective, frame, setting, rounds)
+
+    tried: list[_Tried] = []
+    smallest = 2**62
+    settings = grid_candidates()
+    for k, setting in enumerate(settings):
+        grown = problem.mapped(lambda fold, s=setting: grow(s, fold[0]), problem.folds)
+        smallest = min([smallest, *(forest.size(1) for forest in grown if forest.forest.n_trees)])
+        trees = min(forest.trees_within(limit) for forest in grown)
+        if trees:
+            raws = [
+                forest.finish(trees).perfect.raw(codes[setting[1]].encode_scores(X[held]))
+                for forest, (_, held) in zip(grown, problem.folds, strict=True)
+            ]
+            name = f"{trees} trees of {setting[0]} leaves, {setting[1]} bits"
+            tried.append(_Tried(scored(problem, Candidate(name, setting[2]), np.concatenate(raws)), setting, trees))
+        emit("budget", (k + 1) / len(settings), hard=min((t.candidate.loss for t in tried), default=None))
+    if not tried:
+        raise BudgetError(
+            f"no forest fits in {limit:,} bytes: the smallest one for this table takes {smallest:,}. Raise the budget, or drop "
+            "categorical columns, whose text counts."
+        )
+    best = min(tried, key=lambda t: t.candidate.loss)
+    whole = grow(best.setting, np.arange(len(problem.rows)))
+    # On all rows a tree may take a few more nodes than on the folds.
+    finished = whole.finish(max(1, min(best.trees, whole.trees_within(limit))))
+    held = np.concatenate([rows for _, rows in problem.folds])
+    ranked = tuple(sorted((t.candidate for t in tried), key=lambda c: c.loss))
+    front = tuple(front_point(problem, t.candidate, t.trees, t.setting[0] * t.trees, t is best) for t in tried)
+    return Selection(
+        finished.perfect, None, best.candidate, ranked, held, None, front, artifact=finished.artifact, codes=whole.frame.codes
+    )

@@ -1,0 +1,236 @@
+"""The packed form of an axis-aligned forest: few-bit thresholds and leaves on grids, one stream of bits. Never imports torch.
+
+Layout: a header of 8 bytes (bits, trees, used features, outputs, flags), 8 bytes an output (leaf step and base as float32), 6 bytes a used
+feature (lowest cut as float32, step as bfloat16) and one more where missing values were seen in training, then the trees in preorder: one bit says leaf or
+node, a node has a feature and a threshold code, a leaf one code an output. Text of categories that the trees tell apart is counted too.
+The C export of this form carries exactly these bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardgrad.core.errors import ArtifactError, ExportError
+from hardgrad.trees.forest import LEAF, Forest, Packing
+from hardgrad.trees.forest_build import ForestBuilder
+
+HEADER = struct.Struct("<BBHHBB")
+
+
+def bfloat16(value: float) -> float:
+    """Round up to the next bfloat16 (8 significant bits) and return it as a float."""
+    bits = struct.unpack("<I", struct.pack("<f", np.float32(value)))[0]
+    return float(struct.unpack("<f", struct.pack("<I", (bits + 0xFFFF) & 0xFFFF0000))[0])
+
+
+def grid_cuts(low: float, step: float, bits: int) -> NDArray[np.float64]:
+    """Return the 2**bits - 1 thresholds of a grid."""
+    return np.float64(np.float32(low)) + np.float64(step) * np.arange(2**bits - 1, dtype=np.float64)
+
+
+def used_axis_features(forest: Forest) -> list[int]:
+    """Return the features that nodes test, ascending. Raises `ExportError` for an oblique forest."""
+    if not forest.is_axis:
+        raise ExportError("the packed form holds axis-aligned forests; this one has oblique nodes. Train with a byte budget.")
+    return [int(f) for f in forest.used_features()]
+
+
+def _bits_for(count: int) -> int:
+    return max(0, int(count - 1).bit_length())
+
+
+@dataclass
+class _Writer:
+    bits: list[int]
+
+    def put(self, value: int, width: int) -> None:
+        self.bits += [(value >> k) & 1 for k in reversed(range(width))]
+
+
+def pack(forest: Forest) -> bytes:
+    """Return the bytes of a forest that was trained or compressed to a byte budget.
+
+    Raises
+    ------
+    ExportError : the forest has no packing, or is not on its grids.
+    """
+    packing = _need_packing(forest)
+    used = used_axis_features(forest)
+    low, step = dict(zip(packing.features, packing.low, strict=True)), dict(zip(packing.features, packing.step, strict=True))
+    writer = _Writer([])
+    width = _bits_for(len(used))
+    half = 2 ** (packing.leaf_bits - 1)
+    for node in range(forest.n_nodes):  # nodes are stored in preorder (see `unpack`)
+        if forest.feature[node] == LEAF:
+            writer.put(1, 1)
+            for v, unit in zip(forest.value[node], packing.leaf_step, strict=True):
+                code = round(float(v) / unit)
+                if code * unit != v or not -half <= code < half:
+                    raise ExportError(f"leaf value {v!r} of node {node} is not on the grid of the packed form.")
+                writer.put(code + half, packing.leaf_bits)
+            continue
+        f = int(forest.feature[node])
+        code = round((float(forest.threshold[node]) - low[f]) / step[f])
+        cuts = grid_cuts(low[f], step[f], packing.threshold_bits)
+        if not 0 <= code < len(cuts) or cuts[code] != forest.threshold[node]:
+            raise ExportError(f"threshold {forest.threshold[node]!r} of node {node} is not on the grid of the packed form.")
+        writer.put(0, 1)
+        writer.put(used.index(f), width)
+        writer.put(code, packing.threshold_bits)
+    head = HEADER.pack(
+        packing.threshold_bits, packing.leaf_bits, forest.n_trees, len(used), forest.n_outputs, int(packing.has_missing),
+    )  # fmt: skip
+    base = np.asarray([*packing.leaf_step, *forest.base], dtype="<f4").tobytes()
+    missing = dict(zip(packing.features, packing.missing_code, strict=True))
+    table = b"".join(struct.pack("<f", low[f]) + struct.pack("<f", step[f])[2:] for f in used)
+    if packing.has_missing:
+        table += bytes(missing[f] for f in used)
+    return head + base + table + np.packbits(np.array(writer.bits, dtype=np.uint8)).tobytes()
+
+
+def unpack(data: bytes, like: Forest) -> Forest:
+    """Return the forest that packed bytes describe; columns, classes and link are taken from `like`.
+
+    Raises
+    ------
+    ArtifactError : the bytes are not a packed forest of these columns.
+    """
+    try:
+        return _unpack(data, like)
+    except (struct.error, IndexError, ValueError) as error:
+        raise ArtifactError(f"not a packed forest: {error}.") from error
+
+
+def _unpack(data: bytes, like: Forest) -> Forest:
+    t_bits, l_bits, n_trees, n_used, n_outputs, has_missing = HEADER.unpack_from(data)
+    used = used_axis_features(like)
+    at = HEADER.size
+    leaf_step, base = np.frombuffer(data, "<f4", 2 * n_outputs, at).astype(np.float64).reshape(2, -1)
+    at += 8 * n_outputs
+    low = [struct.unpack_from("<f", data, at + 6 * k)[0] for k in range(n_used)]
+    step = [struct.unpack("<f", b"\0\0" + data[at + 6 * k + 4 : at + 6 * k + 6])[0] for k in range(n_used)]
+    at += 6 * n_used
+    missing = list(data[at : at + n_used]) if has_missing else [2 ** (t_bits - 1)] * n_used
+    at += n_used if has_missing else 0
+    bits = np.unpackbits(np.frombuffer(data, np.uint8, offset=at))
+    position = 0
+
+    def get(width: int) -> int:
+        nonlocal position
+        value = 0
+        for bit in bits[position : position + width]:
+            value = 2 * value + int(bit)
+        position += width
+        return value
+
+    builder = ForestBuilder(like.schema, n_outputs)
+    half = 2 ** (l_bits - 1)
+    for _ in range(n_trees):
+        builder.start_tree()
+        open_subtrees = 1
+        while open_subtrees:
+            if get(1):
+                builder.add_leaf([(get(l_bits) - half) * unit for unit in leaf_step])
+                open_subtrees -= 1
+            else:
+                k, code = get(_bits_for(n_used)), get(t_bits)
+                builder.add_axis(used[k], float(grid_cuts(low[k], step[k], t_bits)[code]), code >= missing[k])
+                open_subtrees += 1
+    return builder.finish(
+        base=base, link=like.link, aggregation=like.aggregation, task=like.task, classes=like.classes, target=like.target
+    )
+
+
+def packed_size(forest: Forest) -> int:
+    """Return the bytes of data that the packed C form of a forest needs, category text included.
+
+    Raises
+    ------
+    ExportError : the forest has no packing; `size_in_bytes` tells the size of any forest.
+    """
+    packing = _need_packing(forest)
+    used = used_axis_features(forest)
+    inner = int((forest.feature != LEAF).sum())
+    bits = forest.n_nodes + inner * (_bits_for(len(used)) + packing.threshold_bits)
+    bits += forest.n_leaves * forest.n_outputs * packing.leaf_bits
+    fixed = HEADER.size + 8 * forest.n_outputs + (7 if packing.has_missing else 6) * len(used)
+    return fixed + -(-bits // 8) + category_bytes(forest, used)
+
+
+def category_bytes(forest: Forest, used: list[int]) -> int:
+    """Return the bytes of category text (NUL-terminated) and one code byte a category and feature."""
+    columns = {forest.schema.features[f].column for f in used if forest.schema.features[f].transform == "codes"}
+    text = sum(len(c.encode()) + 1 for i in columns for c in forest.schema.columns[i].categories)
+    codes = sum(len(forest.schema.features[f].codes) for f in used)
+    return text + codes
+
+
+def size_in_bytes(forest: Forest) -> int:
+    """Return the bytes of data of the smallest exact C form: packed where the forest has a packing, else the plain arrays.
+
+    Plain: 8 bytes of threshold, 2 of feature and 2 of child a node, 8 an output of a leaf, 4 a term, 10 a cut, 2 a score.
+    """
+    if forest.packing is not None:
+        return packed_size(forest)
+    inner = forest.n_nodes - forest.n_leaves
+    used = [int(f) for f in forest.used_features()]
+    tables = 4 * len(forest.term_feature) + 10 * len(forest.cut)
+    return 12 * inner + 8 * forest.n_outputs * forest.n_leaves + tables + category_bytes(forest, used)
+
+
+def _need_packing(forest: Forest) -> Packing:
+    if forest.packing is None:
+        raise ExportError(
+            "this forest has no packed form: its thresholds and leaves are full doubles. Train it with a byte budget "
+            '(budget="2kB") or run `hardgrad compress MODEL --budget 2kB --data TABLE`.'
+        )
+    return forest.packing
+
+
+def simplify_categories(forest: Forest) -> Forest:
+    """Return the same function with fewer categories: those that every tree treats like an unseen one are dropped.
+
+    A code becomes the number of thresholds below it, so that what is left is small; every decision stays as it was.
+    """
+    schema, packing = forest.schema, forest.packing
+    features, columns = list(schema.features), list(schema.columns)
+    threshold = forest.threshold.copy()
+    oblique = set(forest.term_feature.tolist())
+    for i, column in enumerate(schema.columns):
+        mine = [f for f, feature in enumerate(features) if feature.column == i and feature.transform == "codes"]
+        if not mine or oblique & set(mine):
+            continue
+        cuts = {f: np.unique(forest.threshold[forest.feature == f]) for f in mine}
+        groups = {f: np.searchsorted(cuts[f], np.asarray(features[f].codes), side="left") for f in mine}
+        keep = [k for k in range(len(column.categories)) if any(g[k] != g[-1] for g in groups.values())]
+        columns[i] = replace(column, categories=tuple(column.categories[k] for k in keep))
+        for f in mine:
+            features[f] = replace(features[f], codes=tuple(float(groups[f][k]) for k in [*keep, -1]))
+            at = forest.feature == f
+            threshold[at] = np.searchsorted(cuts[f], forest.threshold[at])
+            packing = _counting_grid(packing, f, cuts[f])
+    changed: dict[str, Any] = {"schema": type(schema)(tuple(columns), tuple(features)), "threshold": threshold}
+    return replace(forest, packing=packing, **changed)
+
+
+def _counting_grid(packing: Packing | None, f: int, cuts: NDArray[np.float64]) -> Packing | None:
+    """The packing with the grid 0, 1, 2, .. for feature f, whose cuts so far become their positions."""
+    if packing is None or f not in packing.features:
+        return packing
+    k = packing.features.index(f)
+    codes = np.rint((cuts - packing.low[k]) / packing.step[k])
+
+    def with_entry(values: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+        return (*values[:k], value, *values[k + 1 :])
+
+    return replace(
+        packing,
+        low=with_entry(packing.low, 0.0),
+        step=with_entry(packing.step, 1.0),
+        missing_code=with_entry(packing.missing_code, int((codes < packing.missing_code[k]).sum())),
+    )
