@@ -73,7 +73,7 @@ docs: $(VENV)/.installed-dev ## the site, strictly, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.installed-dev ## measure everything beside its competitors; tables go to benchmarks/results/
-	@set -e; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	@set -e; for file in $$(grep -l '^if __name__' benchmarks/[a-z]*.py | grep -v /make_); do echo "== $$file"; $(BIN)/python $$file; done
 
 report: $(VENV)/.installed-demo ## the demo once more, and where its report lies
 	$(MAKE) demo
