@@ -1,0 +1,168 @@
+"""Numbers and conditions as a reader wants them on a page: rounded, short. The exact texts are `hardgrad.trees.conditions`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hardgrad.tabular.schema import Feature
+from hardgrad.trees.conditions import condition_text
+from hardgrad.trees.forest import OBLIQUE, Forest
+
+MINUS = "\N{MINUS SIGN}"
+THIN = "\N{NARROW NO-BREAK SPACE}"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number with so many significant digits, thousands separated and a true minus.
+
+    >>> number(1234567.0), number(0.000012345), number(-0.5)
+    ('1,234,567', '1.234e−05', '−0.5')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else MINUS + "∞"
+    size = abs(value)
+    if size >= 1e12 or 0 < size < 10.0 ** -(digits + 1) or (0 < size < 1e-4):
+        text = f"{value:.{digits - 1}e}"
+    elif size >= 10 ** (digits - 1):
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:.{digits}g}"
+    return text.replace("-", MINUS, 1) if value < 0 else text
+
+
+def places(values: Sequence[float], digits: int = 3) -> int:
+    """Return the decimals with which the largest of some values shows so many digits: small ones then stay comparable.
+
+    >>> places([1.278, 0.05])
+    2
+    """
+    size = max((abs(v) for v in values if math.isfinite(v)), default=0.0)
+    return max(0, min(9, digits - 1 - math.floor(math.log10(size)))) if size > 0 else 0
+
+
+def step_places(values: Sequence[float]) -> int:
+    """Return the decimals that tell evenly spaced values apart.
+
+    >>> step_places([0.5, 0.55, 0.6])
+    2
+    """
+    return next((k for k in range(10) if all(abs(round(v, k) - v) <= 1e-9 * max(1.0, abs(v)) for v in values)), 9)
+
+
+def fixed(value: float | None, places: int = 4, sign: bool = False) -> str:
+    """Return a number with so many decimals, "–" for None; with `sign`, also a plus.
+
+    >>> fixed(-0.00071, 4, sign=True)
+    '−0.0007'
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    text = f"{value:{'+' if sign else ''},.{places}f}"
+    return text.replace("-", MINUS)
+
+
+def percent(share: float | None, places: int = 1) -> str:
+    """Return a share as per cent.
+
+    >>> percent(0.8712) == "87.1" + THIN + "%"
+    True
+    """
+    return "–" if share is None or math.isnan(share) else f"{100 * share:.{places}f}{THIN}%".replace("-", MINUS)
+
+
+def count(value: float) -> str:
+    """Return a number of rows; weights may make it broken."""
+    return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:,.1f}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration.
+
+    >>> seconds(0.0042), seconds(75)
+    ('4 ms', '1 min 15 s')
+    """
+    if value < 1:
+        return f"{1000 * value:.0f}{' '}ms"
+    return f"{value:.1f} s" if value < 60 else f"{int(value // 60)} min {value % 60:.0f} s"
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric for a reader: "log_loss" -> "log-loss"."""
+    return {"log_loss": "log-loss", "roc_auc": "AUC", "auc": "AUC", "r2": "R²", "f1": "F1"}.get(
+        metric, metric.replace("_", " ")
+    )
+
+
+def cut(text: str, length: int) -> str:
+    """Return a text of at most so many characters.
+
+    >>> cut("education", 6)
+    'educa…'
+    """
+    return text if len(text) <= length else text[: max(length - 1, 1)] + "…"
+
+
+def long_condition(forest: Forest, node: int) -> str:
+    """Return the whole condition of an inner node with typographic signs, for a tooltip."""
+    return condition_text(forest, node, categories=40).replace(" <= ", " ≤ ")
+
+
+def short_condition(forest: Forest, node: int) -> str:
+    """Return what sends a row LEFT in few characters: rounded thresholds, at most two categories, no side of missing values."""
+    if forest.feature[node] == OBLIQUE:
+        return _oblique(forest, node)
+    feature = forest.schema.features[forest.feature[node]]
+    column = forest.schema.columns[feature.column]
+    if feature.transform == "codes":
+        return _categories(column.name, column.categories, feature, float(forest.threshold[node]))
+    if column.kind == "numeric" and feature.transform == "identity":
+        return f"{column.name} ≤ {number(float(forest.threshold[node]))}"
+    return condition_text(forest, node).removesuffix(" or missing").replace(" <= ", " ≤ ")
+
+
+_OPPOSITES = ((" is not ", " is "), (" not in {", " in {"), (" is false", " is true"), (" is present", " is missing"))
+
+
+def opposite(forest: Forest, node: int) -> str:
+    """Return the short condition of the rows that go RIGHT."""
+    text = short_condition(forest, node)
+    feature = int(forest.feature[node])
+    column = forest.schema.columns[forest.schema.features[feature].column].name if feature >= 0 else ""
+    rest = text[len(column) :]
+    if " ≤ " in rest:
+        return column + " > ".join(rest.rsplit(" ≤ ", 1))
+    for one, other in _OPPOSITES:
+        for here, there in ((one, other), (other, one)):
+            if rest.startswith(here):
+                return column + there + rest[len(here) :]
+    return f"not {text}"
+
+
+def _categories(name: str, categories: tuple[str, ...], feature: Feature, threshold: float) -> str:
+    left = [c for c, code in zip(categories, feature.codes, strict=False) if code <= threshold]
+    right = [c for c, code in zip(categories, feature.codes, strict=False) if not code <= threshold]
+    inside = len(left) <= len(right)
+    names = left if inside else right
+    if len(names) == 1:
+        return f"{name} {'is' if inside else 'is not'} {_quiet(names[0])}"
+    if not names:
+        return f"{name} {'is unseen or missing' if inside else 'is known'}"
+    shown = ", ".join(_quiet(c) for c in names[:2]) + (f" +{len(names) - 2}" if len(names) > 2 else "")
+    return f"{name} {'in' if inside else 'not in'} {{{shown}}}"
+
+
+def _quiet(category: str) -> str:
+    return cut(category.strip(), 22) if category.strip() else repr(category)
+
+
+def _oblique(forest: Forest, node: int) -> str:
+    parts = []
+    for term in range(forest.term_offset[node], forest.term_offset[node + 1]):
+        weight = int(forest.term_weight[term])
+        sign = (" − " if weight < 0 else " + ") if parts else ("−" if weight < 0 else "")
+        factor = "" if abs(weight) == 1 else f"{abs(weight)}·"
+        parts.append(f"{sign}{factor}{forest.schema.features[forest.term_feature[term]].name}")
+    return f"{''.join(parts)} ≤ {number(float(forest.threshold[node]))}"
