@@ -162,6 +162,8 @@ class SqlDialect:
     text_type: ClassVar[str] = "TEXT"
     greatest: ClassVar[str] = "GREATEST"
     code_to_character: ClassVar[str] = "CHR"
+    exact_collation: ClassVar[str] = ""
+    """The collation that compares code points, where a column, a table or a session may have another one."""
 
     # --- literals ------------------------------------------------------------------------------------------------------------
     def number(self, value: float) -> exp.Expr:
@@ -235,7 +237,10 @@ class SqlDialect:
 
     def exact_text(self, value: exp.Expr) -> exp.Expr:
         """Convert a category to text that `=` and IN compare by code points."""
-        return self.cast(value, self.text_type)
+        text = self.cast(value, self.text_type)
+        if not self.exact_collation:
+            return text
+        return exp.Collate(this=text, expression=exp.Identifier(this=self.exact_collation, quoted=True))
 
     def epoch_seconds(self, value: Callable[[], exp.Expr]) -> exp.Expr:
         """Convert a DATE, a TIMESTAMP (taken as UTC) or a TIMESTAMP WITH TIME ZONE to whole seconds since 1970, floored, as a double."""

@@ -28,6 +28,7 @@ class DuckDB(SqlDialect):
 
     name = sqlglot_name = "duckdb"
     folds_column_case = True
+    exact_collation = "C"
 
     def epoch_seconds(self, value: Maker) -> exp.Expr:
         def divide(left: exp.Expr, right: exp.Expr) -> exp.Expr:
@@ -40,6 +41,7 @@ class Postgres(SqlDialect):
     """PostgreSQL 14 or newer (there EXTRACT gives exact numerics)."""
 
     name = sqlglot_name = "postgres"
+    exact_collation = "C"
 
     def number(self, value: float) -> exp.Expr:
         # 0.1 and even 1E-1 are numerics to PostgreSQL; a double is made from text.
@@ -58,9 +60,6 @@ class Postgres(SqlDialect):
 
     def boolean_as_double(self, value: exp.Expr) -> exp.Expr:
         return self.double(self.cast(value, "INT"))
-
-    def exact_text(self, value: exp.Expr) -> exp.Expr:
-        return exp.Collate(this=super().exact_text(value), expression=exp.Identifier(this="C", quoted=True))
 
     def epoch_seconds(self, value: Maker) -> exp.Expr:
         return self.double(call("FLOOR", exp.Extract(this=exp.Var(this="EPOCH"), expression=value())))
@@ -170,6 +169,7 @@ class SQLite(SqlDialect):
     true_double = "REAL"
     greatest = "MAX"
     code_to_character = "CHAR"
+    exact_collation = "BINARY"
 
     def number(self, value: float) -> exp.Expr:
         if reads_exactly(value):
@@ -185,9 +185,6 @@ class SQLite(SqlDialect):
 
     def nan_as_null(self, value: exp.Expr) -> exp.Expr:
         return value  # SQLite stores NaN as NULL
-
-    def exact_text(self, value: exp.Expr) -> exp.Expr:
-        return exp.Collate(this=super().exact_text(value), expression=exp.Var(this="BINARY"))
 
     def epoch_seconds(self, value: Maker) -> exp.Expr:
         # STRFTIME rounds milliseconds, so the fraction is cut from the text; what follows it is the zone.

@@ -2,7 +2,8 @@
 
 The query is a stack of common table expressions: features (raw columns as doubles, missing as NULL), scores (integers for oblique
 nodes), then for every group of trees its leaves or leaf values and their running sum. What an engine spells differently is in
-`hardgrad.export.sql_dialects`; the output (link, labels) is in `hardgrad.trees.export_sql_output`; running it is `hardgrad.trees.score_sql`.
+`hardgrad.export.sql_dialects`; the output (link, labels) is in `hardgrad.trees.export_sql_output`; running the query is
+`hardgrad.trees.score_sql`.
 """
 
 from __future__ import annotations
@@ -210,8 +211,8 @@ class ForestQuery:
             texts = [text for k in group if (text := self.dialect.text(categories[k])) is not None]
             if texts:
                 among = exp.In(this=self.dialect.exact_text(raw()), expressions=texts)
-                branches.append((among, self.dialect.number(feature.codes[group[0]])))
-        return case(branches, self.dialect.number(feature.codes[-1]))
+                branches.append((among, self.dialect.number(float(feature.codes[group[0]]))))
+        return case(branches, self.dialect.number(float(feature.codes[-1])))
 
     def _bounds(self, f: int) -> np.ndarray:
         """Return every number that some node or cut compares feature f with, sorted."""
