@@ -55,7 +55,7 @@ def c_double(value: float) -> str:
 
 
 def c_string(text: str) -> str:
-    """Return a string literal of the UTF-8 bytes of a text, in ASCII whatever the compiler's character set.
+    r"""Return a string literal of the UTF-8 bytes of a text, in ASCII whatever the compiler's character set.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def c_string(text: str) -> str:
     Examples
     --------
     >>> print(c_string('say "é" ??/'))
-    "say \\"\\303\\251\\" \\?\\?/"
+    "say \"\303\251\" \?\?/"
     """
     try:
         data = text.encode("utf-8")

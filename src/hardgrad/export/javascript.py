@@ -41,10 +41,10 @@ def js_number(value: float) -> str:
 
 
 def js_string(text: str) -> str:
-    """Return a string literal in ASCII, with `<`, `>` and `&` escaped.
+    r"""Return a string literal in ASCII, with `<`, `>` and `&` escaped.
 
     >>> print(js_string('</script> "é"'))
-    "\\u003c/script\\u003e \\"\\u00e9\\""
+    "\u003c/script\u003e \"\u00e9\""
     """
     quoted = json.dumps(text, ensure_ascii=True)
     return (

@@ -182,7 +182,8 @@ static int32_t {name}_find(int32_t t, const double *x{", const int32_t *score" i
 
 def _neighbours(forest: Forest) -> tuple[NDArray[np.int64], list[int]]:
     """Number nodes so that siblings are neighbours and a left subtree is close to its parent; return
-    (position, order)."""
+    (position, order).
+    """
     order: list[int] = []
     for root in forest.tree_offset[:-1].tolist():
         order.append(root)

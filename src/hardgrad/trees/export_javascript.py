@@ -87,7 +87,8 @@ def _schema(forest: Forest) -> str:
 
 def _tables(forest: Forest) -> str:
     """Nodes as parallel arrays. At a leaf `left` is its number among the leaves, at oblique node k `feature`
-    is -2 - k."""
+    is -2 - k.
+    """
     leaf = forest.feature == LEAF
     oblique = np.flatnonzero(forest.feature == OBLIQUE)
     feature, left = forest.feature.astype(np.int64), forest.left.astype(np.int64)
