@@ -13,7 +13,7 @@ _HOMES = {
     "SoftForestClassifier": "hardgrad.trees.estimators",
     "SoftForestRegressor": "hardgrad.trees.estimators",
     "import_forest": "hardgrad.trees.importers",
-    "compress": "hardgrad.trees.compress",
+    "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explain",
 }
 __all__ = sorted(_HOMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -66,7 +67,7 @@ def select_within(problem: Problem, recipe: Recipe, budget: Budget, frame: Frame
         return select(problem, replace(recipe, n_trees=budget.amount))
     if budget.unit == "leaves":
         return _select_leaves(problem, recipe, budget.amount)
-    return _select_bytes(problem, budget.amount, frame)
+    return select_bytes(problem, budget.amount, frame)
 
 
 def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
@@ -85,58 +86,81 @@ def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
     return best
 
 
+Grower = Callable[[NDArray[np.int64]], GridForest]
+
+
 @dataclass(frozen=True)
 class _Tried:
     candidate: Candidate
-    setting: Setting
+    grow: Grower
     trees: int
+    leaves: int
 
 
-def _select_bytes(problem: Problem, limit: int, frame: Frame) -> Selection:
+def select_bytes(problem: Problem, limit: int, frame: Frame, own: Sequence[tuple[str, int, Grower]] = ()) -> Selection:
     """Grow forests inside few-bit grids and keep as many trees as fit; the shape, bits and rate of least held-out loss win.
 
     Under bytes it is leaf refit, fewer leaves and fewer bits that pay, not oblique nodes (3 to 9 bytes against 2), so these forests are
     axis-aligned and grown greedily; `soft` of the result is None.
+
+    Parameters
+    ----------
+    problem, frame : what is learned.
+    limit : bytes of packed C data.
+    own : further candidates: a name, bits, and a function that makes the forest from the numbers of training rows.
+
+    Raises
+    ------
+    BudgetError : nothing fits, or too few rows to judge.
     """
     if not problem.folds:
         raise BudgetError("a byte budget needs at least 20 rows, to choose a shape on held-out ones.")
-    X, weight = problem.X, problem.rows.weight
-    grids = {bits: Grid.fit(X, bits) for bits in BITS}
-    codes = {bits: grid.codes(X, weight) for bits, grid in grids.items()}
-
-    def grow(setting: Setting, rows: NDArray[np.int64]) -> GridForest:
-        bits = setting[1]
-        rounds = min(MAX_ROUNDS, 1 + 8 * limit // (bits * setting[0]))
-        part = problem.rows.take(rows)
-        return GridForest.grow(X[rows], part, grids[bits], codes[bits], problem.objective, frame, setting, rounds)
-
+    growers = [*own, *_fresh(problem, frame, limit)]
     tried: list[_Tried] = []
     smallest = 2**62
-    settings = grid_candidates()
-    for k, setting in enumerate(settings):
-        grown = problem.mapped(lambda fold, s=setting: grow(s, fold[0]), problem.folds)
+    for k, (name, _, grow) in enumerate(growers):
+        grown = problem.mapped(lambda fold, grow=grow: grow(fold[0]), problem.folds)
         smallest = min([smallest, *(forest.size(1) for forest in grown if forest.forest.n_trees)])
         trees = min(forest.trees_within(limit) for forest in grown)
         if trees:
-            raws = [
-                forest.finish(trees).perfect.raw(codes[setting[1]].encode_scores(X[held]))
+            finished = [forest.finish(trees) for forest in grown]
+            held_scores = [
+                forest.frame.codes.encode_scores(problem.X[held])
                 for forest, (_, held) in zip(grown, problem.folds, strict=True)
             ]
-            name = f"{trees} trees of {setting[0]} leaves, {setting[1]} bits"
-            tried.append(_Tried(scored(problem, Candidate(name, setting[2]), np.concatenate(raws)), setting, trees))
-        emit("budget", (k + 1) / len(settings), hard=min((t.candidate.loss for t in tried), default=None))
+            raw = np.concatenate([f.perfect.raw(x) for f, x in zip(finished, held_scores, strict=True)])
+            candidate = scored(problem, Candidate(f"{trees} trees: {name}", 0.0), raw)
+            tried.append(_Tried(candidate, grow, trees, finished[0].artifact.n_leaves))
+        emit("budget", (k + 1) / len(growers), hard=min((t.candidate.loss for t in tried), default=None))
     if not tried:
         raise BudgetError(
             f"no forest fits in {limit:,} bytes: the smallest one for this table takes {smallest:,}. Raise the budget, or drop "
             "categorical columns, whose text counts."
         )
     best = min(tried, key=lambda t: t.candidate.loss)
-    whole = grow(best.setting, np.arange(len(problem.rows)))
+    whole = best.grow(np.arange(len(problem.rows)))
     # On all rows a tree may take a few more nodes than on the folds.
-    finished = whole.finish(max(1, min(best.trees, whole.trees_within(limit))))
+    done = whole.finish(max(1, min(best.trees, whole.trees_within(limit))))
     held = np.concatenate([rows for _, rows in problem.folds])
     ranked = tuple(sorted((t.candidate for t in tried), key=lambda c: c.loss))
-    front = tuple(front_point(problem, t.candidate, t.trees, t.setting[0] * t.trees, t is best) for t in tried)
-    return Selection(
-        finished.perfect, None, best.candidate, ranked, held, None, front, artifact=finished.artifact, codes=whole.frame.codes
-    )
+    front = tuple(front_point(problem, t.candidate, t.trees, t.leaves, t is best) for t in tried)
+    return Selection(done.perfect, None, best.candidate, ranked, held, None, front, artifact=done.artifact, codes=whole.frame.codes)
+
+
+def _fresh(problem: Problem, frame: Frame, limit: int) -> list[tuple[str, int, Grower]]:
+    """Greedy forests on grids, one a setting."""
+    X, weight = problem.X, problem.rows.weight
+    grids = {bits: Grid.fit(X, bits) for bits in BITS}
+    codes = {bits: grid.codes(X, weight) for bits, grid in grids.items()}
+
+    def grower(setting: Setting) -> Grower:
+        leaves, bits, _ = setting
+        rounds = min(MAX_ROUNDS, 1 + 8 * limit // (bits * leaves))
+
+        def grow(rows: NDArray[np.int64]) -> GridForest:
+            part = problem.rows.take(rows)
+            return GridForest.grow(X[rows], part, grids[bits], codes[bits], problem.objective, frame, setting, rounds)
+
+        return grow
+
+    return [(f"{s[0]} leaves, {s[1]} bits, rate {s[2]}", s[1], grower(s)) for s in grid_candidates()]

@@ -40,7 +40,8 @@ def used_axis_features(forest: Forest) -> list[int]:
     return [int(f) for f in forest.used_features()]
 
 
-def _bits_for(count: int) -> int:
+def bits_for(count: int) -> int:
+    """Return the bits that tell `count` things apart."""
     return max(0, int(count - 1).bit_length())
 
 
@@ -63,7 +64,7 @@ def pack(forest: Forest) -> bytes:
     used = used_axis_features(forest)
     low, step = dict(zip(packing.features, packing.low, strict=True)), dict(zip(packing.features, packing.step, strict=True))
     writer = _Writer([])
-    width = _bits_for(len(used))
+    width = bits_for(len(used))
     half = 2 ** (packing.leaf_bits - 1)
     for node in range(forest.n_nodes):  # nodes are stored in preorder (see `unpack`)
         if forest.feature[node] == LEAF:
@@ -138,7 +139,7 @@ def _unpack(data: bytes, like: Forest) -> Forest:
                 builder.add_leaf([(get(l_bits) - half) * unit for unit in leaf_step])
                 open_subtrees -= 1
             else:
-                k, code = get(_bits_for(n_used)), get(t_bits)
+                k, code = get(bits_for(n_used)), get(t_bits)
                 builder.add_axis(used[k], float(grid_cuts(low[k], step[k], t_bits)[code]), code >= missing[k])
                 open_subtrees += 1
     return builder.finish(
@@ -156,7 +157,7 @@ def packed_size(forest: Forest) -> int:
     packing = _need_packing(forest)
     used = used_axis_features(forest)
     inner = int((forest.feature != LEAF).sum())
-    bits = forest.n_nodes + inner * (_bits_for(len(used)) + packing.threshold_bits)
+    bits = forest.n_nodes + inner * (bits_for(len(used)) + packing.threshold_bits)
     bits += forest.n_leaves * forest.n_outputs * packing.leaf_bits
     fixed = HEADER.size + 8 * forest.n_outputs + (7 if packing.has_missing else 6) * len(used)
     return fixed + -(-bits // 8) + category_bytes(forest, used)
