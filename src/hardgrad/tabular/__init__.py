@@ -1,0 +1,31 @@
+"""Tables in: reading, column typing, encoding of categories, targets, data sets. Names are imported when they are used; no torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Column": "hardgrad.tabular.schema",
+    "Dataset": "hardgrad.tabular.datasets",
+    "Feature": "hardgrad.tabular.schema",
+    "StreamedTable": "hardgrad.tabular.streaming",
+    "TableEncoder": "hardgrad.tabular.encoding",
+    "TableSchema": "hardgrad.tabular.schema",
+    "Target": "hardgrad.tabular.target",
+    "Typing": "hardgrad.tabular.column_typing",
+    "check_weights": "hardgrad.tabular.weights",
+    "infer_columns": "hardgrad.tabular.column_typing",
+    "list_tables": "hardgrad.tabular.datasets",
+    "load_table": "hardgrad.tabular.datasets",
+    "prepare_target": "hardgrad.tabular.target",
+    "read_table": "hardgrad.tabular.reading",
+    "to_arrow": "hardgrad.tabular.arrow",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
