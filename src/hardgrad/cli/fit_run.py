@@ -1,0 +1,260 @@
+"""The work of `hardgrad fit`: read, split, train, measure on rows that training never saw, compare, prove, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardgrad.cli import resume
+from hardgrad.cli.data import TrainingData, read_training_data
+from hardgrad.cli.fit_settings import FitSettings
+from hardgrad.cli.inspect import describe, plural, size_text
+from hardgrad.cli.live import LiveView
+from hardgrad.cli.training import build_estimator, measure, metric_text
+from hardgrad.core.errors import HardgradError
+from hardgrad.train.checkpoint import checkpointing
+
+if TYPE_CHECKING:
+    from hardgrad.cli.terminal import Terminal
+    from hardgrad.trees.exactness import ExactCheck
+    from hardgrad.trees.forest import Forest
+
+Rows = NDArray[np.int64]
+FEWEST_TO_HOLD_OUT = 50
+MANY_TREES = 50
+
+
+@dataclass
+class FitResult:
+    """What came out, for the summary, the report and the JSON."""
+
+    settings: FitSettings
+    data: TrainingData
+    train: Rows
+    test: Rows
+    model: Any
+    forest: Forest
+    raw: NDArray[np.float64]
+    metrics: dict[str, float]
+    baselines: list[dict[str, Any]] = field(default_factory=list)
+    checks: list[ExactCheck] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(asked: dict[str, Any], out: Path | None, resuming: bool) -> tuple[FitSettings, Path]:
+    """Return the settings and the folder to write; of an interrupted run, those it began with."""
+    settings = FitSettings.from_asked(asked)
+    folder = out if out is not None else settings.default_out
+    if resuming:
+        recorded = resume.read_record(folder)
+        resume.require_same(asked, recorded)
+        settings = FitSettings.from_json(recorded)
+    return settings, folder
+
+
+def run(settings: FitSettings, out: Path, terminal: Terminal, resuming: bool) -> None:
+    """Do the whole job and leave a folder of files, or an error and nothing."""
+    from hardgrad.cli.fit_write import write_all
+
+    data = read_training_data(settings)
+    digest = data.fingerprint()
+    stages = (
+        resume.check_data(out, digest) if resuming else resume.start_record(out, settings.to_json(), digest)
+    )
+    show_table(terminal, data)
+    try:
+        result = train(settings, data, stages, terminal)
+    except HardgradError:
+        resume.end_record(out)  # what failed once fails again: there is nothing to go on with
+        raise
+    show_hardened(terminal, result)
+    prove(result, terminal)
+    files = write_all(result, out)
+    resume.end_record(out)
+    names = [str(out / files[0][0]), *(name for name, _ in files[1:])]
+    terminal.line("wrote", "  ".join(names))
+    for note in result.notes:
+        terminal.note(note)
+    terminal.result(to_dict(result, out, dict(files)))
+
+
+# --- training ------------------------------------------------------------------------------------------------------------------
+def split_rows(data: TrainingData, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Return the rows to train on and those that are held out of everything, by class where that is possible."""
+    rows = np.arange(len(data.y))
+    if fraction == 0.0 or len(rows) < FEWEST_TO_HOLD_OUT:
+        return rows, rows[:0]
+    from sklearn.model_selection import train_test_split
+
+    by_class = None
+    if data.task == "classification":
+        counts = np.unique(data.y, return_counts=True)[1]
+        held = round(fraction * len(rows))
+        by_class = data.y if counts.min() >= 2 and held >= len(counts) else None
+    train, test = train_test_split(rows, test_size=fraction, random_state=seed, stratify=by_class)
+    if by_class is None and data.task == "classification":
+        known = np.isin(
+            data.y[test], data.y[train]
+        )  # a class whose only row was held out could not be learned
+        train, test = np.concatenate([train, test[~known]]), test[known]
+    return np.sort(train), np.sort(test)
+
+
+def train(settings: FitSettings, data: TrainingData, stages: Path, terminal: Terminal) -> FitResult:
+    """Train, harden and measure."""
+    train_rows, test_rows = split_rows(data, settings.test_fraction, settings.seed)
+    parameters = settings.parameters()
+    estimator = build_estimator(settings.model, data.task, parameters)
+    if settings.unbounded:
+        estimator.set_params(n_estimators=None)
+    began = time.perf_counter()
+    with checkpointing(stages), LiveView(terminal).watching():
+        weight = None if data.weight is None else data.weight[train_rows]
+        model = estimator.fit(data.take(train_rows), data.y[train_rows], sample_weight=weight)
+    seconds = time.perf_counter() - began
+    forest = dataclasses.replace(model.harden(), target=data.target)
+    measured = test_rows if len(test_rows) else train_rows
+    raw = forest.runtime("auto").predict_raw(data.take(measured))
+    metrics = measure(forest, raw, data.y[measured], data.weights(measured))
+    result = FitResult(
+        settings, data, train_rows, test_rows, model, forest, raw, metrics, timings={"training": seconds}
+    )
+    if not len(test_rows):
+        result.notes.append(
+            f"no rows were held out ({len(train_rows):,} rows): the metrics are those of the training rows and flatter the model."
+        )
+    result.baselines = baselines(result)
+    return result
+
+
+def baselines(result: FitResult) -> list[dict[str, Any]]:
+    """Train LightGBM at equal leaves on the same rows and measure it on the same rows, where it is installed."""
+    from hardgrad.trees.peers import PeerRows, PeerSize, installed_peers, peer_matrix, train_peer
+
+    forest, data = result.forest, result.data
+    if "lightgbm" not in installed_peers() or forest.n_trees == 0:
+        return []
+    from hardgrad.cli.compare import peer_metrics
+    from hardgrad.cli.training import class_numbers
+
+    columns = forest.schema.columns
+    y = class_numbers(forest, data.y) if forest.task == "classification" else data.y.astype(np.float64)
+    X = peer_matrix(columns, forest.schema.raw_columns(data.table))
+    everything = PeerRows(X, y, data.weights(np.arange(len(y))))
+    size = PeerSize(
+        forest.n_trees if forest.n_trees <= MANY_TREES else None, max(2, forest.n_leaves // forest.n_trees)
+    )
+    began = time.perf_counter()
+    peer = train_peer(
+        "lightgbm",
+        everything.take(result.train),
+        columns,
+        size,
+        n_classes=len(forest.classes),
+        random_state=result.settings.seed,
+    )
+    result.timings["LightGBM"] = time.perf_counter() - began
+    measured = everything.take(result.test if len(result.test) else result.train)
+    found = peer_metrics(peer.predict(measured.X), measured.y, measured.weight, len(forest.classes))
+    return [
+        {
+            "name": peer.name, "version": peer.version, "rate": peer.rate, "trees": peer.rounds, "leaves": peer.leaves,
+            "bytes": None, "loss": found.get("log_loss", found.get("rmse")), "accuracy": found.get("accuracy"), "metrics": found,
+        }
+    ]  # fmt: skip
+
+
+def prove(result: FitResult, terminal: Terminal) -> None:
+    """Compare every engine and export with the reference; a model whose exports disagree is never written."""
+    from hardgrad.trees.exactness import check_exactness
+
+    began = time.perf_counter()
+    result.checks = check_exactness(
+        result.forest, rows=result.settings.rows, random_state=result.settings.seed
+    )
+    result.timings["exactness"] = time.perf_counter() - began
+    wrong = [check for check in result.checks if check.differing]
+    if wrong:
+        raise HardgradError(
+            f"{wrong[0].engine} disagrees with the model on {wrong[0].differing:,} of {wrong[0].rows:,} generated rows, the first: "
+            f"{wrong[0].first_differing}. Nothing was written. This is an error in hardgrad: please report it with this message."
+        )
+    done = [check for check in result.checks if check.exact]
+    skipped = [
+        f"{check.engine}: {check.skipped_reason}"
+        for check in result.checks
+        if check.skipped_reason is not None
+    ]
+    by_rows = Counter(check.rows for check in done)
+    for rows in sorted(by_rows, reverse=True):
+        engines = " = ".join(check.engine for check in done if check.rows == rows)
+        terminal.line("exact", f"reference = {engines} on {rows:,} generated rows: 0 differ")
+    if skipped:
+        terminal.line("", "not checked: " + "; ".join(skipped))
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------------------
+def show_table(terminal: Terminal, data: TrainingData) -> None:
+    """Print the line on the table."""
+    kinds = ", ".join(f"{n} {kind}" for kind, n in data.kinds.items())
+    terminal.line(
+        "table",
+        f"{data.source}  {plural(len(data.y), 'row')}  {plural(data.table.num_columns, 'column')} ({kinds})  "
+        f"target: {data.target} ({data.target_text})",
+    )
+
+
+def show_hardened(terminal: Terminal, result: FitResult) -> None:
+    """Print the lines on the hard model."""
+    figures = "   ".join(metric_text(name, value) for name, value in result.metrics.items())
+    terminal.line(
+        "hardened", f"{size_text(result.forest)}   {figures}   in {result.timings['training']:.1f} s"
+    )
+    for peer in result.baselines:
+        shared = [
+            metric_text(name, value) for name, value in peer["metrics"].items() if name in result.metrics
+        ]
+        terminal.line("", f"{peer['name']} at equal leaves ({peer['leaves']:,}): {'   '.join(shared)}")
+    if len(result.test):
+        share = 100 * len(result.test) / len(result.data.y)
+        terminal.line("", f"measured on {len(result.test):,} rows ({share:.0f} %) held out of all training")
+    gap = getattr(result.model, "gap_", None)
+    if gap is not None:
+        terminal.line("gap", str(gap))
+
+
+def to_dict(result: FitResult, out: Path, files: dict[str, int]) -> dict[str, Any]:
+    """Return everything in a form that `json` can write."""
+    gap = getattr(result.model, "gap_", None)
+    return {
+        "table": {
+            "source": result.data.source,
+            "rows": len(result.data.y),
+            "columns": result.data.table.num_columns,
+            "kinds": dict(result.data.kinds),
+        },
+        "target": result.data.target,
+        "model": describe(result.forest),
+        "metrics": result.metrics,
+        "measured_on": "held-out rows" if len(result.test) else "training rows",
+        "train_rows": len(result.train),
+        "test_rows": len(result.test),
+        "gap": None if gap is None else gap.to_dict(),
+        "baselines": result.baselines,
+        "exact": [
+            {"engine": c.engine, "rows": c.rows, "differing": c.differing, "skipped_reason": c.skipped_reason}
+            for c in result.checks
+        ],
+        "out": str(out),
+        "files": files,
+        "seconds": {name: round(value, 3) for name, value in result.timings.items()},
+        "notes": result.notes,
+    }

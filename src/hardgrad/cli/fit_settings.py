@@ -1,0 +1,84 @@
+"""What a `hardgrad fit` was asked for, with defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from hardgrad.core.errors import ParameterError
+
+BUNDLED, BUNDLED_TARGET = "census", "income"
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Everything that decides the result; `table=None` is the bundled table."""
+
+    table: str | None = None
+    target: str = BUNDLED_TARGET
+    budget: str | None = None
+    metric: str | None = None
+    time_budget: str | None = None
+    trees: int | None = None
+    unbounded: bool = False
+    depth: int | None = None
+    split: str | None = None
+    seed: int = 0
+    jobs: int = -1
+    devices: int = 1
+    accelerator: str | None = None
+    weights: str | None = None
+    drop: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    model: str | None = None
+    test_fraction: float = 0.2
+    rows: int = 20_000
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.test_fraction <= 0.5:
+            raise ParameterError(f"--test-fraction got {self.test_fraction}; expected a share from 0 to 0.5.")
+        if self.rows < 1:
+            raise ParameterError(f"--rows got {self.rows}; expected at least 1.")
+
+    @classmethod
+    def from_asked(cls, asked: dict[str, Any]) -> Self:
+        """Fill in the defaults for what was not asked for (None)."""
+        given: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in asked.items() if v is not None
+        }
+        return cls(**given)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a form that `json` can write, and that `asked` options compare equal to."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Invert `to_json`."""
+        known = {field.name for field in fields(cls)}
+        return cls.from_asked({name: value for name, value in data.items() if name in known})
+
+    @property
+    def default_out(self) -> Path:
+        """Folder named after the table and the target, in the working directory."""
+        stem = BUNDLED if self.table is None else Path(self.table.split("::")[0]).name.split(".")[0]
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{stem}-{self.target}")
+        return Path(name)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of the estimator that were asked for; None is left as the estimator comes."""
+        from hardgrad.cli.training import parse_seconds
+
+        return {
+            "n_estimators": self.trees,
+            "max_depth": self.depth,
+            "split": self.split,
+            "budget": self.budget,
+            "metric": self.metric,
+            "time_budget": parse_seconds(self.time_budget),
+            "random_state": self.seed,
+            "n_jobs": self.jobs,
+            "device": self.accelerator,
+            "devices": self.devices if self.devices != 1 else None,
+        }

@@ -1,0 +1,154 @@
+"""The folder that `hardgrad fit` leaves: model, SQL, C, ONNX, JavaScript and the report; all of it or nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hardgrad.cli.models import MODEL_FILE
+from hardgrad.core.errors import ExportError, HardgradError
+from hardgrad.core.files import WriteError, write_text
+
+if TYPE_CHECKING:
+    from hardgrad.cli.fit_run import FitResult
+    from hardgrad.report import ReportContext
+
+REPORT_FILE = "report.html"
+PRODUCTS = (MODEL_FILE, "model.sql", "model.c", "model.h", "model.onnx", "model.js", REPORT_FILE)
+EXPLORER_ROWS = 200
+VERSIONED = ("numpy", "torch", "scikit-learn", "lightgbm", "duckdb")
+
+
+def write_all(result: FitResult, out: Path) -> list[tuple[str, int]]:
+    """Write every file into `out` and return their names and sizes, the model first.
+
+    They are written beside the folder and moved into it when all are there; older products of the same names are replaced.
+
+    Raises
+    ------
+    WriteError : the folder cannot be written or the disk is full; nothing is left behind.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    except OSError as error:
+        raise WriteError(
+            f"cannot write {out}: {error.strerror or error}. Choose another folder with --out."
+        ) from error
+    try:
+        _write_products(result, temporary)
+        files = [
+            (name, (temporary / name).stat().st_size) for name in PRODUCTS if (temporary / name).exists()
+        ]
+        _publish(temporary, out, [name for name, _ in files])
+    except OSError as error:
+        message = f"cannot write {out}: {getattr(error, 'strerror', None) or error}"
+        if isinstance(error, HardgradError):
+            message = str(error).replace(str(temporary), str(out))
+        raise WriteError(
+            f"{message.rstrip('.')}. Nothing was left there; free some space, then go on without training again: "
+            f"hardgrad fit --resume --out {out}"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return files
+
+
+def _publish(temporary: Path, out: Path, names: list[str]) -> None:
+    out.mkdir(exist_ok=True)
+    for name in PRODUCTS:
+        if name in names:
+            os.replace(temporary / name, out / name)
+        else:
+            (out / name).unlink(missing_ok=True)  # an export of an older model must not lie beside this one
+
+
+def _write_products(result: FitResult, folder: Path) -> None:
+    forest = result.forest
+    forest.save(folder / MODEL_FILE)
+    _try(result, "SQL", lambda: write_text(folder / "model.sql", forest.to_sql("duckdb") + "\n"))
+    form = "packed" if getattr(forest, "packing", None) is not None else "double"
+    _try(result, "C", lambda: forest.to_c("model", form=form).write(folder))
+    _try(result, "JavaScript", lambda: write_text(folder / "model.js", forest.to_javascript()))
+    if importlib.util.find_spec("onnx") is not None:
+        _try(result, "ONNX", lambda: forest.to_onnx(folder / "model.onnx"))
+    else:
+        result.notes.append("model.onnx was not written: pip install 'hardgrad[onnx]'")
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    from hardgrad.report import write_report
+
+    write_report(folder / REPORT_FILE, report_context(result, sizes))
+
+
+def _try(result: FitResult, what: str, write: Callable[[], Any]) -> None:
+    """Write one export; a format that cannot hold this model exactly is left out and named."""
+    try:
+        write()
+    except ExportError as error:
+        result.notes.append(f"{what} was not written: {error}")
+
+
+def report_context(result: FitResult, sizes: dict[str, int]) -> ReportContext:
+    """Return what the report shows."""
+    import numpy as np
+
+    from hardgrad.cli.inspect import packed_bytes
+    from hardgrad.report import ReportContext, count_node_rows, permutation_importance
+
+    forest, data, model = result.forest, result.data, result.model
+    measured = result.test if len(result.test) else result.train
+    table = data.take(measured)
+    weight = data.weights(measured)
+    picked = np.unique(
+        np.linspace(0, len(measured) - 1, min(EXPLORER_ROWS, len(measured))).round().astype(np.int64)
+    )
+    sampled = measured[picked]
+    gap = getattr(model, "gap_", None)
+    return ReportContext(
+        forest=forest,
+        metric=getattr(model, "metric_", next(iter(result.metrics))),
+        source=data.source,
+        table={
+            "rows": len(data.y),
+            "columns": data.table.num_columns,
+            "kinds": dict(data.kinds),
+            **({"positive": data.positive} if data.positive is not None else {}),
+            "notes": [*data.notes, *result.notes],
+        },
+        history=getattr(model, "history_", ()),
+        gap=gap,
+        front=getattr(model, "front_", ()),
+        baselines=result.baselines,
+        validation={"y": data.y[measured], "raw": result.raw, "weight": weight},
+        rows=dict(zip(forest.schema.names, forest.schema.raw_columns(data.take(sampled)), strict=True)),
+        row_target=data.y[sampled],
+        node_rows=count_node_rows(forest, data.take(result.train), data.weights(result.train)),
+        importance=permutation_importance(forest, table, data.y[measured], sample_weight=weight),
+        importance_rows=min(len(measured), 20_000),
+        exact_checks=result.checks,
+        packed_bytes=packed_bytes(forest),
+        files=sizes,
+        timings=result.timings,
+        versions=versions(),
+        random_state=result.settings.seed,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what took part."""
+    from hardgrad import __version__
+
+    found = {"hardgrad": __version__, "python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

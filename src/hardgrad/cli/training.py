@@ -1,0 +1,133 @@
+"""What `fit` and `compare` share: the estimator that was asked for, and how a model is measured."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from hardgrad.core.errors import ParameterError, suggestion
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from hardgrad.trees.forest import Forest
+
+DEFAULTS = {"classification": "SoftForestClassifier", "regression": "SoftForestRegressor"}
+LOWER_IS_BETTER = ("log_loss", "rmse", "mae")
+
+
+def build_estimator(name: str | None, task: str, parameters: dict[str, Any]) -> Any:
+    """Return an estimator of the registry with the parameters that were asked for; None means "as it comes".
+
+    Raises
+    ------
+    RegistryError : no estimator has that name. ParameterError : it does not take one of the parameters, or is for the other task.
+    """
+    from hardgrad.core import registry
+
+    chosen = name or DEFAULTS[task]
+    cls = registry.estimators[chosen]
+    known = list(cls().get_params())
+    asked = {key: value for key, value in parameters.items() if value is not None}
+    for key in asked:
+        if key not in known:
+            raise ParameterError(
+                f"{chosen} has no parameter {key!r}; it has {', '.join(known)}.{suggestion(key, known)}"
+            )
+    kind = {"classifier": "classification", "regressor": "regression"}.get(
+        getattr(cls, "_estimator_type", ""), ""
+    )
+    kind = kind or ("classification" if hasattr(cls, "predict_proba") else "regression")
+    if kind != task:
+        raise ParameterError(
+            f"--model {chosen} is for {kind}, but the target asks for {task}. Take {DEFAULTS[task]}."
+        )
+    return cls(**asked)
+
+
+def estimator_takes(name: str | None, task: str, parameter: str) -> bool:
+    """Tell whether an estimator has a parameter."""
+    from hardgrad.core import registry
+
+    return parameter in registry.estimators[name or DEFAULTS[task]]().get_params()
+
+
+def parse_seconds(text: str | None) -> float | None:
+    """Return seconds of "90", "90s", "5m" or "1h"; None of None.
+
+    Raises
+    ------
+    ParameterError : it is no duration.
+
+    Examples
+    --------
+    >>> parse_seconds("5m"), parse_seconds("1.5")
+    (300.0, 1.5)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h)?\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise ParameterError(
+            f"--time-budget got {text!r}; expected seconds, minutes or hours, as in 90s, 5m or 1h."
+        )
+    return float(match[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[match[2] or "s"]
+
+
+def measure(
+    forest: Forest, raw: NDArray[np.float64], y: NDArray[Any], weight: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return every metric of the hard forest's raw scores against what was observed, the task's own metric first.
+
+    Parameters
+    ----------
+    raw : float64 [n, outputs].
+    y : labels or values, [n].
+    weight : [n].
+    """
+    import numpy as np
+
+    if forest.task == "regression":
+        error = raw[:, 0] - y
+        spread = float(np.average((y - np.average(y, weights=weight)) ** 2, weights=weight))
+        squared = float(np.average(error**2, weights=weight))
+        absolute = float(np.average(np.abs(error), weights=weight))
+        return {
+            "rmse": squared**0.5,
+            "mae": absolute,
+            "r2": 1.0 - squared / spread if spread else float("nan"),
+        }
+    truth = class_numbers(forest, y)
+    p = forest.raw_to_proba(raw)
+    found = {
+        "log_loss": float(
+            np.average(-np.log(np.clip(p[np.arange(len(y)), truth], 1e-15, 1.0)), weights=weight)
+        ),
+        "accuracy": float(np.average(forest.raw_to_class_index(raw) == truth, weights=weight)),
+    }
+    if len(forest.classes) == 2 and len(np.unique(truth)) == 2:
+        from sklearn.metrics import roc_auc_score
+
+        found["auc"] = float(roc_auc_score(truth, p[:, 1], sample_weight=weight))
+    return found
+
+
+def class_numbers(forest: Forest, y: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the position of each label in the forest's classes."""
+    import numpy as np
+
+    position = {label: k for k, label in enumerate(forest.classes)}
+    return np.array([position[label] for label in y.tolist()], dtype=np.int64)
+
+
+def metric_text(name: str, value: float) -> str:
+    """Return "log-loss 0.3127".
+
+    >>> metric_text("log_loss", 0.31271)
+    'log-loss 0.3127'
+    """
+    shown = {"log_loss": "log-loss", "r2": "R2", "rmse": "RMSE", "mae": "MAE", "auc": "AUC"}.get(
+        name, name.replace("_", " ")
+    )
+    return f"{shown} {value:.4f}" if abs(value) < 1e4 else f"{shown} {value:.6g}"
