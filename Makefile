@@ -11,7 +11,7 @@ PYTEST_ARGS ?=
 # Kernels have one thread each while tests run side by side; the command and the benchmarks choose their own.
 TEST_ENV := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=2 MKL_NUM_THREADS=1
 INPUTS := pyproject.toml constraints.txt
-PIP_INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint format types contracts docs bench report constraints clean

@@ -181,6 +181,7 @@ def test_public_names_are_documented(package: str) -> None:
         if name.startswith("__"):
             continue
         member = getattr(module, name)
+        assert not inspect.ismodule(member), f"{package}.{name} is hidden by the module of that name"
         assert inspect.getdoc(member), f"{package}.{name} has no docstring"
         for attribute, value in vars(member).items() if inspect.isclass(member) else ():
             if not attribute.startswith("_") and inspect.isfunction(value):
