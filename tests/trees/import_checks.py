@@ -7,10 +7,30 @@ import numpy as np
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.probe import column_edges
 
-ODD = (0.0, -0.0, 1e-35, -1e-35, 1e-36, -1e-36, 5e-324, 1e-45, -1e-45, 1.0, 1e30, -1e30, 0.5, 2.0, 2.999, -0.5, 7.0)
+ODD = (
+    0.0,
+    -0.0,
+    1e-35,
+    -1e-35,
+    1e-36,
+    -1e-36,
+    5e-324,
+    1e-45,
+    -1e-45,
+    1.0,
+    1e30,
+    -1e30,
+    0.5,
+    2.0,
+    2.999,
+    -0.5,
+    7.0,
+)
 
 
-def stress_matrix(forest: Forest, n: int, seed: int = 0, *, infinite: bool = True, missing: float = 0.1) -> np.ndarray:
+def stress_matrix(
+    forest: Forest, n: int, seed: int = 0, *, infinite: bool = True, missing: float = 0.1
+) -> np.ndarray:
     """Rows [n, columns] on thresholds, one ulp of float64 and of float32 beside them, missing, infinite and in between."""
     rng = np.random.default_rng(seed)
     columns = []

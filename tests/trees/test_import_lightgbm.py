@@ -18,13 +18,21 @@ ROWS = 1500
 
 def train(parameters: dict, X, y, rounds: int = 4, **options):
     """A small booster that splits wherever it can."""
-    fixed = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 3, "min_data_in_bin": 1, "min_data_per_group": 1}
+    fixed = {
+        "verbose": -1,
+        "num_threads": 1,
+        "min_data_in_leaf": 3,
+        "min_data_in_bin": 1,
+        "min_data_per_group": 1,
+    }
     fixed |= {"cat_smooth": 0.0, "cat_l2": 0.1, "num_leaves": 9, "seed": 1}
     return lgb.train(fixed | parameters, lgb.Dataset(X, label=y, **options), rounds)
 
 
 def table(rng: np.random.Generator, n: int = 300, missing: float = 0.0) -> np.ndarray:
-    X = np.column_stack([rng.normal(size=n), rng.integers(-3, 4, n), rng.normal(size=n) * 1e-3, rng.exponential(size=n)])
+    X = np.column_stack(
+        [rng.normal(size=n), rng.integers(-3, 4, n), rng.normal(size=n) * 1e-3, rng.exponential(size=n)]
+    )
     X[rng.random(X.shape) < 0.2] = 0.0
     X[rng.random(X.shape) < missing] = np.nan
     return X
@@ -39,16 +47,30 @@ def assert_exact(booster, forest, X) -> None:
     seed=st.integers(0, 10_000),
     missing=st.sampled_from([0.0, 0.2]),
     options=st.sampled_from(
-        [{}, {"zero_as_missing": True}, {"use_missing": False}, {"boosting": "dart", "drop_rate": 0.5}, {"extra_trees": True}]
+        [
+            {},
+            {"zero_as_missing": True},
+            {"use_missing": False},
+            {"boosting": "dart", "drop_rate": 0.5},
+            {"extra_trees": True},
+        ]
     ),
-    task=st.sampled_from(["binary", "multiclass", "regression", "regression_l1", "huber", "quantile", "lambdarank"]),
+    task=st.sampled_from(
+        ["binary", "multiclass", "regression", "regression_l1", "huber", "quantile", "lambdarank"]
+    ),
 )
 def test_leaves_and_raw_bits(seed, missing, options, task):
     rng = np.random.default_rng(seed)
     X = table(rng, missing=missing)
-    y = rng.integers(0, 3 if task == "multiclass" else 2, len(X)).astype(float) if "reg" not in task else rng.normal(size=len(X))
+    y = (
+        rng.integers(0, 3 if task == "multiclass" else 2, len(X)).astype(float)
+        if "reg" not in task
+        else rng.normal(size=len(X))
+    )
     more = {"num_class": 3} if task == "multiclass" else {}
-    booster = train({"objective": task, **options, **more}, X, y, group=[len(X)] if task == "lambdarank" else None)
+    booster = train(
+        {"objective": task, **options, **more}, X, y, group=[len(X)] if task == "lambdarank" else None
+    )
     forest = import_forest(booster)
     rows = stress_matrix(forest, ROWS, seed)
     assert_exact(booster, forest, rows)
@@ -76,7 +98,9 @@ def test_numeric_category_numbers(seed):
     X = table(rng, missing=0.1)
     X[:, 1] = rng.choice([0, 1, 2, 3, 5, 31, 32, 33, 64, np.nan], len(X))
     y = rng.normal(size=len(X)) + np.isin(X[:, 1], [1, 3, 33]) * 3.0
-    booster = train({"objective": "regression", "max_cat_to_onehot": 1 + seed % 5}, X, y, categorical_feature=[1])
+    booster = train(
+        {"objective": "regression", "max_cat_to_onehot": 1 + seed % 5}, X, y, categorical_feature=[1]
+    )
     forest = import_forest(booster)
     assert not forest.is_axis
     rows = stress_matrix(forest, ROWS, seed, infinite=False)
@@ -89,7 +113,9 @@ def frame(rng: np.random.Generator, n: int = 400):
     return pd.DataFrame(
         {
             "a": rng.normal(size=n),
-            "état": pd.Categorical(rng.choice(["z", "b", "", "O'x", None], n), categories=["z", "", "b", "O'x", "unused"]),
+            "état": pd.Categorical(
+                rng.choice(["z", "b", "", "O'x", None], n), categories=["z", "", "b", "O'x", "unused"]
+            ),
             "level": pd.Categorical(rng.integers(1, 9, n), ordered=True),
             "flag": rng.random(n) < 0.5,
         }
@@ -146,7 +172,9 @@ def test_sigmoid_and_random_forest_mode():
     forest = import_forest(booster)
     assert_same_bits(forest.predict_raw(rows), booster.predict(rows, raw_score=True) / 7)
     np.testing.assert_allclose(forest.predict_proba(rows)[:, 1], booster.predict(rows), rtol=1e-13)
-    booster = train({"objective": "multiclass", "num_class": 3, **bagged}, X, rng.integers(0, 3, 300), rounds=5)
+    booster = train(
+        {"objective": "multiclass", "num_class": 3, **bagged}, X, rng.integers(0, 3, 300), rounds=5
+    )
     np.testing.assert_allclose(import_forest(booster).predict_proba(rows), booster.predict(rows), rtol=1e-13)
 
 
@@ -155,7 +183,9 @@ def test_estimators_keep_labels_and_best_iteration():
     rng = np.random.default_rng(5)
     X, y = table(rng, 600), np.array(["no", "yes", "maybe"])[rng.integers(0, 3, 600)]
     model = lgb.LGBMClassifier(n_estimators=30, verbose=-1, n_jobs=1, min_child_samples=3)
-    model.fit(X[:300], y[:300], eval_set=[(X[300:], y[300:])], callbacks=[lgb.early_stopping(2, verbose=False)])
+    model.fit(
+        X[:300], y[:300], eval_set=[(X[300:], y[300:])], callbacks=[lgb.early_stopping(2, verbose=False)]
+    )
     forest = import_forest(model, columns=list("abcd"))
     assert forest.classes == ("maybe", "no", "yes") and forest.n_trees == 3 * model.best_iteration_ < 90
     rows = stress_matrix(forest, ROWS)
@@ -174,7 +204,12 @@ def test_single_leaf_trees_and_constant_columns():
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"objective": "poisson"}, {"objective": "multiclassova", "num_class": 2}, {"objective": "regression", "reg_sqrt": True}]
+    "parameters",
+    [
+        {"objective": "poisson"},
+        {"objective": "multiclassova", "num_class": 2},
+        {"objective": "regression", "reg_sqrt": True},
+    ],
 )
 def test_other_links_need_raw(parameters):
     rng = np.random.default_rng(6)

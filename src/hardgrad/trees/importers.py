@@ -50,7 +50,8 @@ def import_forest(
     Returns
     -------
     forest : columns of a data frame that were categorical are categorical columns here. A category that was not seen in training
-        goes where the peer sends one: right in LightGBM, left in XGBoost, with the missing values in scikit-learn.
+        goes where the peer sends one: right in LightGBM, with the missing values in scikit-learn. XGBoost refuses a frame with one; here
+        it goes left, where XGBoost sends a category number that a node does not list.
 
     Raises
     ------

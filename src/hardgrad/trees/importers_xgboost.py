@@ -31,7 +31,9 @@ from hardgrad.trees.importers_common import (
 )
 from hardgrad.trees.importers_ubjson import read_ubjson
 
-LOGISTIC = ("binary:logistic", "reg:logistic", "binary:logitraw")
+LOGISTIC = ("binary:logistic", "reg:logistic")
+CLASSIFYING = ("binary:logistic", "binary:logitraw", "multi:softprob", "multi:softmax")
+RAW_ONLY = ("binary:hinge",)
 EXPONENTIAL = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft")
 IDENTITY_OBJECTIVES = (
     "reg:squarederror",
@@ -86,7 +88,8 @@ def read_xgboost(
         learner = model["learner"]
         trees, groups, weights = _boosted(learner["gradient_booster"], what, iterations)
         peer_columns = _columns(learner, what, columns, described)
-        output = _output(learner, what, classes, raw)
+        version = tuple(int(part) for part in model.get("version", (1, 0, 0)))
+        output = _output(learner, version, what, classes, raw)
         outputs = len(output.base)
         return (
             [
@@ -174,14 +177,23 @@ def _categories(encoded: dict[str, Any]) -> list[Any] | None:
     return [joined[a:b].decode("ascii") for a, b in pairwise(bounds)]
 
 
-def _output(learner: dict[str, Any], what: str, classes: tuple[Label, ...] | None, raw: bool) -> Output:
+def _output(
+    learner: dict[str, Any], version: tuple[int, ...], what: str, classes: tuple[Label, ...] | None, raw: bool
+) -> Output:
     parameters = learner["learner_model_param"]
     outputs = max(int(parameters["num_class"]), int(parameters.get("num_target", "1")), 1)
     base = np.atleast_1d(np.asarray(json.loads(parameters["base_score"]), dtype=np.float32))
     if base.ndim != 1 or len(base) not in (1, outputs):
         raise ValueError(f"base_score has {len(base)} entries for {outputs} outputs")
     objective = learner["objective"]["name"]
-    output = Output(np.broadcast_to(_margin(base, objective), (outputs,)).astype(np.float64))
+    crossing = objective == "reg:quantileerror" and outputs > 1 and version >= (3, 3)
+    if objective not in (*CLASSIFYING, *IDENTITY_OBJECTIVES, *LOGISTIC, *EXPONENTIAL, *RAW_ONLY) or crossing:
+        raise ExportError(
+            f"{what} has the objective {objective!r}, which this version of hardgrad cannot import."
+        )
+    logistic = objective in LOGISTIC or (objective == "binary:logitraw" and version < (2, 0))
+    margin = _margin(base, logistic, objective in EXPONENTIAL)
+    output = Output(np.broadcast_to(margin, (outputs,)).astype(np.float64))
     if raw:
         return output
     if objective in ("binary:logistic", "binary:logitraw") and outputs == 1:
@@ -191,24 +203,23 @@ def _output(learner: dict[str, Any], what: str, classes: tuple[Label, ...] | Non
         output.classes = classes or tuple(range(outputs))
     elif objective not in IDENTITY_OBJECTIVES:
         raise ExportError(
-            f"{what} has the objective {objective!r}, whose predictions are a function of the raw score that a Forest does "
-            "not have. Pass raw=True to import the raw score."
+            f"{what} has the objective {objective!r} with {outputs} outputs, whose predictions are a function of the raw score "
+            "that a Forest does not have. Pass raw=True to import the raw score."
         )
     return output
 
 
-def _margin(base: NDArray[np.float32], objective: str) -> NDArray[np.float32]:
+def _margin(base: NDArray[np.float32], logistic: bool, exponential: bool) -> NDArray[np.float32]:
     """Return the intercept as a raw score, in float32 and by the formula that XGBoost uses."""
-    one = np.float32(1)
-    if objective in LOGISTIC:
+    if logistic:
         if not ((base > 0) & (base < 1)).all():
             raise ValueError(f"base_score {base} is not a probability")
-        return np.asarray(-np.log(one / base - one), dtype=np.float32)
-    if objective in EXPONENTIAL:
+        return np.asarray(-np.log(np.float32(1) / base - np.float32(1)), dtype=np.float32)
+    if exponential:
         if not (base > 0).all():
             raise ValueError(f"base_score {base} is not positive")
         return np.asarray(np.log(base), dtype=np.float32)
-    return np.asarray(base)
+    return base
 
 
 # --- trees ----------------------------------------------------------------------------------------------------------------------
