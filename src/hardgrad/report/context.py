@@ -87,7 +87,9 @@ class ReportContext:
     def __post_init__(self) -> None:
         forest = self.forest
         if self.node_rows is not None and len(self.node_rows) != forest.n_nodes:
-            raise ParameterError(f"node_rows has {len(self.node_rows)} entries; the forest has {forest.n_nodes} nodes.")
+            raise ParameterError(
+                f"node_rows has {len(self.node_rows)} entries; the forest has {forest.n_nodes} nodes."
+            )
         if self.validation is not None:
             y, raw = np.asarray(self.validation["y"]), np.asarray(self.validation["raw"])
             if raw.ndim != 2 or raw.shape[1] != forest.n_outputs or len(y) != len(raw):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hardgrad.report.context import ReportContext
 from hardgrad.report.measures import ThresholdTable, count_node_rows
 from hardgrad.report.wording import long_condition, opposite, short_condition
-from hardgrad.tabular.schema import Feature, TableSchema, category_text, is_missing
+from hardgrad.tabular.schema import Feature, TableSchema, category_numbers, category_text, is_missing
 from hardgrad.trees.forest import LEAF, Forest
 
 MAX_ROWS = 300
@@ -43,7 +43,9 @@ def forest_data(context: ReportContext) -> dict[str, Any]:
         "left": forest.left.tolist(),
         "right": forest.right.tolist(),
         "label": label,
-        "texts": [[short, "" if long == short else long, other, column] for short, long, other, column in pool],
+        "texts": [
+            [short, "" if long == short else long, other, column] for short, long, other, column in pool
+        ],
         "rows": [_rounded(v, 6) for v in rows],
         "leafValue": {str(node): [_rounded(v, 5) for v in forest.value[node]] for node in leaf.tolist()},
         "base": [float(v) for v in forest.base],
@@ -96,12 +98,18 @@ def explorer_data(context: ReportContext) -> dict[str, Any] | None:
     used = {schema.features[f].column for f in forest.used_features().tolist()}
     rank = {item.name: k for k, item in enumerate(context.importance)}
     order = sorted(
-        range(len(schema.columns)), key=lambda i: (i not in used, rank.get(schema.columns[i].name, len(rank)), i)
+        range(len(schema.columns)),
+        key=lambda i: (i not in used, rank.get(schema.columns[i].name, len(rank)), i),
     )
     columns = []
     for i in order:
         column = schema.columns[i]
-        entry: dict[str, Any] = {"name": column.name, "kind": column.kind, "used": i in used, "values": values[i]}
+        entry: dict[str, Any] = {
+            "name": column.name,
+            "kind": column.kind,
+            "used": i in used,
+            "values": values[i],
+        }
         if column.kind == "categorical":
             entry["categories"] = list(column.categories)
         else:
@@ -118,14 +126,22 @@ def explorer_data(context: ReportContext) -> dict[str, Any] | None:
 
 
 def row_values(schema: TableSchema, i: int, values: NDArray[Any]) -> list[Any]:
-    """Return one raw column as JSON can carry it: None is missing, infinities are texts, dates are seconds since 1970."""
+    """Return one raw column as JSON can carry it.
+
+    None is missing; a category is its number or, never seen, its text; infinities are texts; dates are seconds since 1970.
+    """
     column = schema.columns[i]
     if column.kind == "categorical":
-        return [None if is_missing(v) else category_text(v) for v in values.tolist()]
+        return [
+            None if is_missing(v) else category_text(v) if k == len(column.categories) else k
+            for k, v in zip(category_numbers(column, values).tolist(), values.tolist(), strict=True)
+        ]
     X = TableSchema((column,), (Feature(column.name, 0),)).encode({column.name: values})[:, 0]
     if column.kind == "boolean":
         return [None if math.isnan(v) else bool(v) for v in X.tolist()]
-    return [None if math.isnan(v) else v if math.isfinite(v) else ("inf" if v > 0 else "-inf") for v in X.tolist()]
+    return [
+        None if math.isnan(v) else v if math.isfinite(v) else ("inf" if v > 0 else "-inf") for v in X.tolist()
+    ]
 
 
 def marks(forest: Forest, column: int) -> list[float]:

@@ -90,7 +90,9 @@ def permutation_importance(
             order = rng.permutation(len(X))
             shuffled = X.copy()
             shuffled[:, features] = X[np.ix_(order, np.asarray(features))]
-            rises.append(loss(forest, forest.sum_leaves(forest.apply_encoded(shuffled)), target, weight) - reference)
+            rises.append(
+                loss(forest, forest.sum_leaves(forest.apply_encoded(shuffled)), target, weight) - reference
+            )
         name = forest.schema.columns[column].name
         found.append(Importance(name, float(np.mean(rises)), float(min(rises)), float(max(rises))))
     return sorted(found, key=lambda item: (-item.value, item.name))

@@ -49,7 +49,7 @@ def reliability(probability: Floats, happened: NDArray[Any], weight: Floats, bin
     """Return the reliability curve of a probability [n] of an event that happened or not [n]."""
     edges = np.linspace(0.0, 1.0, bins + 1)
     number = np.clip((probability * bins).astype(np.int64), 0, bins - 1)
-    total = np.bincount(number, weights=weight, minlength=bins)
+    total = np.bincount(number, weights=weight, minlength=bins).astype(np.float64)
     used = np.flatnonzero(total > 0)
     mean = np.bincount(number, weights=weight * probability, minlength=bins)[used] / total[used]
     rate = np.bincount(number, weights=weight * happened, minlength=bins)[used] / total[used]
@@ -57,10 +57,12 @@ def reliability(probability: Floats, happened: NDArray[Any], weight: Floats, bin
     return Reliability(edges, used, mean, rate, total[used], error)
 
 
-def confusion(target: NDArray[np.int64], predicted: NDArray[np.int64], weight: Floats, classes: int) -> Floats:
+def confusion(
+    target: NDArray[np.int64], predicted: NDArray[np.int64], weight: Floats, classes: int
+) -> Floats:
     """Return the weight of rows by observed (first axis) and predicted class: float64 [classes, classes]."""
     cells = np.bincount(target * classes + predicted, weights=weight, minlength=classes * classes)
-    return cells.reshape(classes, classes)
+    return cells.reshape(classes, classes).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ class ThresholdTable:
     negative: float
 
 
-def threshold_table(probability: Floats, positive: NDArray[np.bool_], weight: Floats, steps: int = 200) -> ThresholdTable:
+def threshold_table(
+    probability: Floats, positive: NDArray[np.bool_], weight: Floats, steps: int = 200
+) -> ThresholdTable:
     """Count decisions for thresholds 0, 1/steps, ..., 1."""
     grid = np.arange(steps + 1) / steps
     order = np.argsort(probability, kind="stable")
@@ -89,7 +93,9 @@ def threshold_table(probability: Floats, positive: NDArray[np.bool_], weight: Fl
     first = np.searchsorted(p, grid, side="right")  # rows from here on are above the threshold
     hits = np.concatenate([[0.0], np.cumsum(np.where(positive, weight, 0.0)[order])])
     false = np.concatenate([[0.0], np.cumsum(np.where(positive, 0.0, weight)[order])])
-    return ThresholdTable(grid, hits[-1] - hits[first], false[-1] - false[first], float(hits[-1]), float(false[-1]))
+    return ThresholdTable(
+        grid, hits[-1] - hits[first], false[-1] - false[first], float(hits[-1]), float(false[-1])
+    )
 
 
 @dataclass(frozen=True)

@@ -108,10 +108,15 @@ def _template() -> Callable[..., str]:
     from hardgrad.report import wording
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     filters: dict[str, Any] = {
-        name: getattr(wording, name) for name in ("number", "fixed", "percent", "count", "seconds", "metric_name")
+        name: getattr(wording, name)
+        for name in ("number", "fixed", "percent", "count", "seconds", "metric_name")
     }
     environment.filters.update(filters)
     return environment.get_template("page.html.j2").render

@@ -34,7 +34,11 @@ def training(history: Sequence[Point], metric: str, width: float, higher: bool) 
     both = sorted({i for i, _ in soft} & {i for i, _ in hard})
     strip, between = 54.0, 30.0
     extra = (len(both) > 1) + (len(warm) > 1)
-    drawing = Drawing(width, top + main + extra * (strip + between) + 12, f"{metric_name(metric)} of the soft and the hard forest through training")
+    drawing = Drawing(
+        width,
+        top + main + extra * (strip + between) + 12,
+        f"{metric_name(metric)} of the soft and the hard forest through training",
+    )
     bottom = top + main + extra * (strip + between)
     _phases(drawing, history, x, top, bottom)
     low, high = padded([v for _, v in soft + hard])
@@ -46,17 +50,23 @@ def training(history: Sequence[Point], metric: str, width: float, higher: bool) 
     drawing.path([(x(i), y(v)) for i, v in soft], "stroke soft")
     drawing.path([(x(i), y(v)) for i, v in hard], "stroke hard")
     ends = [(name, series[-1]) for name, series in (("soft", soft), ("hard", hard)) if series]
-    for (name, (i, v)), at in zip(ends, spread([y(e[1][1]) + 4 for e in ends], 16, top + 8, top + main), strict=True):
+    for (name, (i, v)), at in zip(
+        ends, spread([y(e[1][1]) + 4 for e in ends], 16, top + 8, top + main), strict=True
+    ):
         drawing.add("circle", cx=x(i), cy=y(v), r=3, class_=f"fill {name}")
         drawing.text(right + 10, at, f"{name} {fixed(v)}", f"label {name}")
     base = top + main + between
     if len(both) > 1:
         sign = 1 if not higher else -1
         gaps = [(i, sign * (values_hard[i] - values_soft[i])) for i in both]
-        _strip(drawing, gaps, x, base, base + strip, "gap", fixed(gaps[-1][1], 4, sign=True), "gap", zero=True)
+        _strip(
+            drawing, gaps, x, base, base + strip, "gap", fixed(gaps[-1][1], 4, sign=True), "gap", zero=True
+        )
         base += strip + between
     if len(warm) > 1:
-        _strip(drawing, warm, x, base, base + strip, "temperature", number(warm[-1][1], 2), "quiet", zero=False)
+        _strip(
+            drawing, warm, x, base, base + strip, "temperature", number(warm[-1][1], 2), "quiet", zero=False
+        )
     return drawing.svg()
 
 
@@ -72,7 +82,15 @@ def _phases(drawing: Drawing, history: Sequence[Point], x: Scale, top: float, bo
 
 
 def _strip(
-    drawing: Drawing, series: list[tuple[int, float]], x: Scale, top: float, bottom: float, name: str, last: str, class_: str, zero: bool
+    drawing: Drawing,
+    series: list[tuple[int, float]],
+    x: Scale,
+    top: float,
+    bottom: float,
+    name: str,
+    last: str,
+    class_: str,
+    zero: bool,
 ) -> None:
     values = [v for _, v in series] + ([0.0] if zero else [])
     low, high = padded(values, 0.02)
@@ -86,11 +104,15 @@ def _strip(
     drawing.text(x.end + 10, min(points[-1][1] + 4, bottom) + 14, last, f"label {class_}")
 
 
-def axis_y(drawing: Drawing, y: Scale, left: float, right: float, at: Sequence[float], text: Any = None) -> None:
+def axis_y(
+    drawing: Drawing, y: Scale, left: float, right: float, at: Sequence[float], text: Any = None
+) -> None:
     """Draw light lines across and their values at the left."""
     for value in at:
         drawing.line(left, y(value), right, y(value), "grid")
-        drawing.text(left - 8, y(value) + 4, text(value) if text else fixed(value, step_places(at)), "tick", "end")
+        drawing.text(
+            left - 8, y(value) + 4, text(value) if text else fixed(value, step_places(at)), "tick", "end"
+        )
 
 
 def axis_x(drawing: Drawing, x: Scale, base: float, at: Sequence[float], text: Any = None) -> None:
@@ -98,12 +120,18 @@ def axis_x(drawing: Drawing, x: Scale, base: float, at: Sequence[float], text: A
     drawing.line(x.start, base, x.end, base, "rule")
     for value in at:
         drawing.line(x(value), base, x(value), base + 4, "rule")
-        drawing.text(x(value), base + 18, text(value) if text else fixed(value, step_places(at)), "tick", "middle")
+        drawing.text(
+            x(value), base + 18, text(value) if text else fixed(value, step_places(at)), "tick", "middle"
+        )
 
 
-def front(points: Sequence[Point], baselines: Sequence[Point], size: str, metric: str, width: float) -> Markup | None:
+def front(
+    points: Sequence[Point], baselines: Sequence[Point], size: str, metric: str, width: float
+) -> Markup | None:
     """Draw loss against size ("leaves" or "bytes") of our candidates and of installed boosters; None where fewer than two are known."""
-    ours = sorted((p for p in points if p.get(size) and p.get("loss") is not None), key=lambda p: float(p[size]))
+    ours = sorted(
+        (p for p in points if p.get(size) and p.get("loss") is not None), key=lambda p: float(p[size])
+    )
     others = [p for p in baselines if p.get(size) and p.get("loss") is not None]
     if len(ours) + len(others) < 2:
         return None
@@ -129,15 +157,20 @@ def front(points: Sequence[Point], baselines: Sequence[Point], size: str, metric
             best.append((x(float(p[size])), y(lowest)))
     drawing.path(best, "stroke thin hard faint")
     for p in ours:
-        where = {"cx": x(float(p[size])), "cy": y(float(p["loss"]))}
         if not p.get("chosen"):
-            drawing.add("circle", **where, r=3.5, class_="dot hard")
+            drawing.add("circle", cx=x(float(p[size])), cy=y(float(p["loss"])), r=3.5, class_="dot hard")
     name_points(drawing, [p for p in ours if p.get("chosen")], others, ours, size, x, y)
     return drawing.svg()
 
 
 def name_points(
-    drawing: Drawing, chosen: Sequence[Point], others: Sequence[Point], ours: Sequence[Point], size: str, x: Scale, y: Scale
+    drawing: Drawing,
+    chosen: Sequence[Point],
+    others: Sequence[Point],
+    ours: Sequence[Point],
+    size: str,
+    x: Scale,
+    y: Scale,
 ) -> None:
     """Mark the chosen point and the boosters, each with its name where it hides the least."""
 
@@ -146,7 +179,9 @@ def name_points(
 
     at = {id(p): (x(float(p[size])), y(float(p["loss"]))) for p in (*ours, *others)}
     taken = [box(*at[id(p)], 12 if p.get("chosen") else 6) for p in (*ours, *others)]
-    named = [(p, "this model", "hard") for p in chosen] + [(p, str(p.get("name", "booster")), "quiet") for p in others]
+    named = [(p, "this model", "hard") for p in chosen] + [
+        (p, str(p.get("name", "booster")), "quiet") for p in others
+    ]
     for p, name, class_ in named:
         px, py = at[id(p)]
         if class_ == "hard":
@@ -164,7 +199,9 @@ def name_points(
         ]
         boxes = [text_box(sx, sy, long, anchor) for sx, sy, anchor in spots]
         costs = [
-            sum(overlap(b, other) for other in taken) + 50 * max(0.0, b[0] * -1, b[2] - drawing.width, b[3] - y.start) + k
+            sum(overlap(b, other) for other in taken)
+            + 50 * max(0.0, b[0] * -1, b[2] - drawing.width, b[3] - y.start)
+            + k
             for k, b in enumerate(boxes)
         ]
         best = costs.index(min(costs))
@@ -199,10 +236,21 @@ def importance(items: Sequence[Importance], width: float, limit: int = 16) -> Ma
     for k, item in enumerate(shown):
         middle = k * row + (29 if narrow else 14)
         fit = int((width - value_width if narrow else name_width - 14) / CHARACTER)
-        drawing.text(0 if narrow else name_width - 10, middle - (13 if narrow else -4), cut(item.name, fit), "name", "start" if narrow else "end")
+        drawing.text(
+            0 if narrow else name_width - 10,
+            middle - (13 if narrow else -4),
+            cut(item.name, fit),
+            "name",
+            "start" if narrow else "end",
+        )
+        if narrow:
+            drawing.line(x(0.0), middle - 9, x(0.0), middle + 9, "rule")
         start, end = x(min(0.0, item.value)), x(max(0.0, item.value))
-        drawing.add("rect", x=start, y=middle - 6, width=max(end - start, 1), height=12, class_="fill hard", rx=1)
+        drawing.add(
+            "rect", x=start, y=middle - 6, width=max(end - start, 1), height=12, class_="fill hard", rx=1
+        )
         drawing.line(x(item.low), middle, x(item.high), middle, "whisker")
         drawing.text(x(max(item.high, item.value, 0.0)) + 8, middle + 4, fixed(item.value, decimals), "label")
-    drawing.line(x(0.0), 2, x(0.0), row * len(shown) + 2, "rule")
+    if not narrow:
+        drawing.line(x(0.0), 2, x(0.0), row * len(shown) + 2, "rule")
     return drawing.svg()

@@ -30,12 +30,19 @@ def reliability(found: Reliability, width: float, title: str) -> Markup:
     drawing.path(points, "stroke hard")
     heaviest = float(found.weight.max(initial=1.0))
     for (px, py), weight in zip(points, found.weight, strict=True):
-        drawing.add("circle", cx=px, cy=py, r=2.5 + 4.5 * math.sqrt(weight / heaviest), class_="dot hard")
+        drawing.add("circle", cx=px, cy=py, r=3 + 4 * math.sqrt(weight / heaviest), class_="dot hard")
     floor, ceiling = base + gap + bars, base + gap
     h = Scale(0, heaviest, floor, ceiling)
     for k, weight in zip(found.bin, found.weight, strict=True):
         x0, x1 = x(float(found.edges[k])) + 1, x(float(found.edges[k + 1])) - 1
-        drawing.add("rect", x=x0, y=h(float(weight)), width=x1 - x0, height=floor - h(float(weight)), class_="bin hard")
+        drawing.add(
+            "rect",
+            x=x0,
+            y=h(float(weight)),
+            width=x1 - x0,
+            height=floor - h(float(weight)),
+            class_="bin hard",
+        )
         drawing.text((x0 + x1) / 2, h(float(weight)) - 5, compact(float(weight)), "tick small", "middle")
     axis_x(drawing, x, floor, quarters, lambda v: f"{100 * v:.0f}")
     drawing.text(left - 34, base + gap - 18, "rows", "tick")
@@ -43,29 +50,60 @@ def reliability(found: Reliability, width: float, title: str) -> Markup:
     return drawing.svg()
 
 
-def separation(probability: Floats, positive: np.ndarray[Any, np.dtype[np.bool_]], weight: Floats, names: Sequence[str], width: float) -> Markup:
+def separation(
+    probability: Floats,
+    positive: np.ndarray[Any, np.dtype[np.bool_]],
+    weight: Floats,
+    names: Sequence[str],
+    width: float,
+) -> Markup:
     """Draw how the probabilities of the two classes are spread, one above and one below a common axis."""
     left, right, top, high, middle = 6.0, width - 14.0, 26.0, 170.0, 22.0
     drawing = Drawing(width, top + 2 * high + middle + 52, "spread of the probability by observed class")
     x = Scale(0, 1, left, right)
     edges = np.linspace(0, 1, 26)
-    parts = [np.histogram(probability[side], bins=edges, weights=weight[side])[0] for side in (positive, ~positive)]
+    parts = [
+        np.histogram(probability[side], bins=edges, weights=weight[side])[0] for side in (positive, ~positive)
+    ]
     shares = [part / part.sum() if part.sum() else part for part in parts]
-    tall = max(float(share.max()) for share in shares) or 1.0
     axis, under = top + high, top + high + middle
     for share, up in zip(shares, (True, False), strict=True):
+        tall = float(share.max()) or 1.0
         for k, value in enumerate(share):
-            size = float(value) / tall * (high - 8)
+            size = float(value) / tall * (high - 14)
             x0, x1 = x(float(edges[k])) + 0.5, x(float(edges[k + 1])) - 0.5
-            drawing.add("rect", x=x0, y=axis - size if up else under, width=x1 - x0, height=size, class_="bin hard" if up else "bin other")
+            drawing.add(
+                "rect",
+                x=x0,
+                y=axis - size if up else under,
+                width=x1 - x0,
+                height=size,
+                class_="bin hard" if up else "bin other",
+            )
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        drawing.text(x(tick), axis + 15, f"{100 * tick:.0f}", "tick", "start" if tick == 0 else "end" if tick == 1 else "middle")
+        drawing.text(
+            x(tick),
+            axis + 15,
+            f"{100 * tick:.0f}",
+            "tick",
+            "start" if tick == 0 else "end" if tick == 1 else "middle",
+        )
     drawing.line(left, axis, right, axis, "rule")
     drawing.line(left, under, right, under, "rule")
-    for share, name, class_, y in zip(shares, names, ("hard", "quiet"), (top + 12, under + high - 2), strict=True):
+    for share, name, class_, y in zip(
+        shares, names, ("hard", "quiet"), (top + 12, under + high - 2), strict=True
+    ):
+        peak = int(np.argmax(share))
+        at, end = (
+            x(float(edges[peak] + edges[peak + 1]) / 2),
+            "start" if peak < 2 else "end" if peak > 22 else "middle",
+        )
+        top_y = axis - (high - 14) - 5 if class_ == "hard" else under + (high - 14) + 13
+        drawing.text(at, top_y, percent(float(share[peak]), 0), "tick small", end)
         mean = float((share * (edges[:-1] + edges[1:]) / 2).sum())
-        drawing.text(right, y, f"observed {cut(name, 24)}", f"label {class_}", "end")
-        drawing.text(right, y + 15, f"mean {percent(mean)}", "tick", "end")
+        x0, anchor = (left, "start") if mean > 0.5 else (right, "end")
+        drawing.text(x0, y, f"observed {cut(name, 24)}", f"label halo {class_}", anchor)
+        drawing.text(x0, y + 15, f"mean {percent(mean)}", "tick halo", anchor)
     drawing.text(left, 14, "share of the class by predicted probability, %", "tick")
     return drawing.svg()
 
@@ -88,8 +126,8 @@ def confusion(cells: Floats, names: Sequence[str], width: float) -> Markup:
     n = len(names)
     label = min(max(len(name) for name in names) * CHARACTER + 12, 120 if width > 500 else 84)
     top = 44.0
-    side = min((width - label - 4) / n, 120.0)
-    tall = min(side, 72.0)
+    side = min((width - label - 4) / n, 150.0 if n < 4 else 110.0)
+    tall = min(side, 84.0 if n < 4 else 64.0)
     drawing = Drawing(label + side * n + 4, top + tall * n + 6, "confusion matrix", natural=True)
     drawing.text(label + side * n / 2, 13, "predicted", "tick", "middle")
     drawing.text(0, top - 10, "observed", "tick")
@@ -102,13 +140,30 @@ def confusion(cells: Floats, names: Sequence[str], width: float) -> Markup:
         drawing.text(label - 10, middle + 4, cut(name, int((label - 8) / CHARACTER)), "name", "end")
         for j in range(n):
             share = float(cells[i, j] / total[i]) if total[i] else 0.0
-            box = {"x": label + side * j + 1, "y": top + tall * i + 1, "width": side - 2, "height": tall - 2}
-            drawing.add("rect", **box, class_="cell hard" if i == j else "cell miss", fill_opacity=f"{0.05 + (0.4 if i == j else 0.45) * share:.3f}", rx=2)
+            at: dict[str, Any] = {
+                "x": label + side * j + 1,
+                "y": top + tall * i + 1,
+                "width": side - 2,
+                "height": tall - 2,
+            }
+            drawing.add(
+                "rect",
+                **at,
+                class_="cell hard" if i == j else "cell miss",
+                fill_opacity=f"{0.05 + (0.4 if i == j else 0.45) * share:.3f}",
+                rx=2,
+            )
             x = label + side * (j + 0.5)
             roomy = tall >= 40
-            drawing.text(x, middle + (-1 if roomy else 4), compact(float(cells[i, j])) if side < 54 else count(float(cells[i, j])), "big" if side >= 40 else "tick small", "middle")
+            drawing.text(
+                x,
+                middle + (-1 if roomy else 4),
+                compact(float(cells[i, j])) if side < 54 else count(float(cells[i, j])),
+                "big" if side >= 40 else "tick small",
+                "middle",
+            )
             if roomy:
-                drawing.text(x, middle + 15, percent(share, 1 if side > 60 else 0), "tick", "middle")
+                drawing.text(x, middle + 15, percent(share, 1 if side > 60 else 0), "share", "middle")
     return drawing.svg()
 
 
@@ -138,7 +193,9 @@ def residual_histogram(found: Residuals, width: float, title: str) -> Markup:
     drawing = Drawing(width, base + 40, f"residuals of {title}")
     for k, rows in enumerate(found.count):
         x0, x1 = x(float(found.edges[k])) + 0.5, x(float(found.edges[k + 1])) - 0.5
-        drawing.add("rect", x=x0, y=y(float(rows)), width=x1 - x0, height=base - y(float(rows)), class_="bin hard")
+        drawing.add(
+            "rect", x=x0, y=y(float(rows)), width=x1 - x0, height=base - y(float(rows)), class_="bin hard"
+        )
     axis_x(drawing, x, base, ticks(x.low, x.high, 4))
     drawing.line(x(0.0), top - 6, x(0.0), base, "diagonal")
     drawing.text(left, 14, "rows", "tick")
@@ -164,10 +221,32 @@ def thresholds(table: ThresholdTable, width: float) -> Markup:
             "f1": np.where(tp > 0, 2 * tp / (called + table.positive), 0.0),
         }
     for name, values in series.items():
-        points = [(x(float(t)), y(float(v))) for t, v in zip(table.threshold, values, strict=True) if not math.isnan(v)]
+        points = [
+            (x(float(t)), y(float(v)))
+            for t, v in zip(table.threshold, values, strict=True)
+            if not math.isnan(v)
+        ]
         drawing.path(points, f"stroke curve-{name}")
-    drawing.add("line", x1=x(0.5), x2=x(0.5), y1=top - 4, y2=base, class_="cursor", data_from=left, data_to=right)
+    drawing.add(
+        "line", x1=x(0.5), x2=x(0.5), y1=top - 4, y2=base, class_="cursor", data_from=left, data_to=right
+    )
     for name, shown in (("precision", "precision"), ("recall", "recall"), ("f1", "F1")):
-        drawing.add("circle", cx=x(0.5), cy=base, r=4, class_=f"cursor-dot curve-{name}", data_curve=name, data_top=top, data_bottom=base)
-        drawing.add("text", shown, x=right + 10, y=base, class_=f"label halo cursor-label curve-{name}", data_curve=name)
+        drawing.add(
+            "circle",
+            cx=x(0.5),
+            cy=base,
+            r=4,
+            class_=f"cursor-dot curve-{name}",
+            data_curve=name,
+            data_top=top,
+            data_bottom=base,
+        )
+        drawing.add(
+            "text",
+            shown,
+            x=right + 10,
+            y=base,
+            class_=f"label halo cursor-label curve-{name}",
+            data_curve=name,
+        )
     return drawing.svg()

@@ -14,7 +14,7 @@ from hardgrad.report.context import ReportContext
 from hardgrad.report.embedded import label_text, output_names, threshold_data
 from hardgrad.report.importance import encode_target
 
-WIDE, NARROW, SMALL = 860.0, 340.0, 380.0
+WIDE, NARROW, SMALL, TINY = 860.0, 340.0, 380.0, 280.0
 MAX_CLASSES = 12
 MAX_PANELS = 6
 
@@ -29,14 +29,19 @@ def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str
         "forest": forest,
         "title": context.title or (f"Predicting {forest.target}" if forest.target else "A forest"),
         "exactness": exactness(context.exact_checks),
-        "training": _two(lambda width: plots.training(context.history, context.metric, width, context.higher)),
+        "training": _two(
+            lambda width: plots.training(context.history, context.metric, width, context.higher)
+        ),
         "fronts": [
             picture
             for size in ("leaves", "bytes")
-            if (picture := plots.front(context.front, context.baselines, size, context.metric, SMALL)) is not None
+            if (picture := plots.front(context.front, context.baselines, size, context.metric, SMALL))
+            is not None
         ],
         "sizes": _sizes(context),
-        "importance": _two(lambda width: plots.importance(context.importance, width)) if context.importance else None,
+        "importance": _two(lambda width: plots.importance(context.importance, width))
+        if context.importance
+        else None,
         "calibration": judged.calibration() if judged is not None else [],
         "separation": judged.separation() if judged is not None else None,
         "confusion": judged.confusion() if judged is not None else None,
@@ -108,11 +113,21 @@ class _Judged:
         else:
             top = np.argmax(self.probability, axis=1)
             cases = [("the predicted class", self.probability[rows, top], top == self.target)]
-            frequent = np.argsort(-np.bincount(self.target, minlength=len(names)), kind="stable")[: MAX_PANELS - 1]
+            frequent = np.argsort(-np.bincount(self.target, minlength=len(names)), kind="stable")[
+                : MAX_PANELS - 1
+            ]
             cases += [(names[k], self.probability[:, k], self.target == k) for k in sorted(frequent.tolist())]
-        found = [(name, measures.reliability(np.clip(p, 0, 1), happened, self.weight)) for name, p, happened in cases]
+        found = [
+            (name, measures.reliability(np.clip(p, 0, 1), happened, self.weight))
+            for name, p, happened in cases
+        ]
         return [
-            {"name": name, "error": r.error, "picture": plots_quality.reliability(r, SMALL, name)} for name, r in found
+            {
+                "name": name,
+                "error": r.error,
+                "picture": plots_quality.reliability(r, SMALL if len(found) == 1 else TINY, name),
+            }
+            for name, r in found
         ]
 
     def separation(self) -> Markup | None:
@@ -120,7 +135,9 @@ class _Judged:
         if not self.context.binary:
             return None
         names = [label_text(self.forest.classes[1]), label_text(self.forest.classes[0])]
-        return plots_quality.separation(np.clip(self.probability[:, 1], 0, 1), self.target == 1, self.weight, names, SMALL)
+        return plots_quality.separation(
+            np.clip(self.probability[:, 1], 0, 1), self.target == 1, self.weight, names, SMALL
+        )
 
     def confusion(self) -> Markup | None:
         """The confusion matrix; classes beyond the most frequent share one line."""
@@ -130,7 +147,9 @@ class _Judged:
         predicted = self.forest.raw_to_class_index(self.raw)
         target = self.target
         if len(names) > MAX_CLASSES:
-            frequent = np.sort(np.argsort(-np.bincount(target, minlength=len(names)), kind="stable")[: MAX_CLASSES - 1])
+            frequent = np.sort(
+                np.argsort(-np.bincount(target, minlength=len(names)), kind="stable")[: MAX_CLASSES - 1]
+            )
             renumber = np.full(len(names), MAX_CLASSES - 1)
             renumber[frequent] = np.arange(MAX_CLASSES - 1)
             target, predicted = renumber[target], renumber[predicted]
@@ -158,5 +177,3 @@ class _Judged:
     def thresholds(self) -> measures.ThresholdTable:
         """The decisions for every threshold of a binary target."""
         return measures.threshold_table(self.probability[:, 1], self.target == 1, self.weight)
-
-

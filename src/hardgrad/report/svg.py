@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ def place(value: float) -> str:
 class Drawing:
     """Collects SVG elements; every attribute and text is escaped."""
 
-    def __init__(self, width: float, height: float, label: str, *, class_: str = "", natural: bool = False) -> None:
+    def __init__(
+        self, width: float, height: float, label: str, *, class_: str = "", natural: bool = False
+    ) -> None:
         self.natural = natural
         self.width, self.height, self.label, self.class_ = width, height, label, class_
         self.parts: list[str] = []
@@ -34,9 +37,19 @@ class Drawing:
         """Add a straight line."""
         self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
-    def text(self, x: float, y: float, text: str, class_: str = "", anchor: str = "start", **more: Any) -> None:
+    def text(
+        self, x: float, y: float, text: str, class_: str = "", anchor: str = "start", **more: Any
+    ) -> None:
         """Add a text whose baseline starts (or is centred, or ends) at x, y."""
-        self.add("text", text, x=x, y=y, class_=class_ or None, text_anchor=None if anchor == "start" else anchor, **more)
+        self.add(
+            "text",
+            text,
+            x=x,
+            y=y,
+            class_=class_ or None,
+            text_anchor=None if anchor == "start" else anchor,
+            **more,
+        )
 
     def path(self, points: Sequence[tuple[float, float]], class_: str, *, closed: bool = False) -> None:
         """Add a line through points."""
@@ -62,7 +75,11 @@ def element(name: str, text: str | None = None, **attributes: Any) -> str:
     spelled = ""
     for key, value in attributes.items():
         if value is not None:
-            shown = place(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+            shown = (
+                place(value)
+                if isinstance(value, (int, float)) and not isinstance(value, bool)
+                else str(value)
+            )
             spelled += f' {key.rstrip("_").replace("_", "-")}="{escape(shown)}"'
     return f"<{name}{spelled}/>" if text is None else f"<{name}{spelled}>{escape(text)}</{name}>"
 
@@ -78,6 +95,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
+        """Return where a value stands."""
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
         at = math.log(value) if self.log else value
         share = (at - low) / (high - low) if high > low else 0.5
@@ -103,7 +121,7 @@ def log_ticks(low: float, high: float, about: int = 4) -> list[float]:
     """Return round numbers within low..high for a logarithmic scale.
 
     >>> log_ticks(10, 2000)
-    [10.0, 100.0, 1000.0]
+    [10.0, 30.0, 100.0, 300.0, 1000.0]
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 2, 5), (1, 3), (1,)):
@@ -117,7 +135,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     """Move label positions apart by at least `gap`, within low..high, changing their order never and them little."""
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     placed = list(wanted)
-    for before, now in zip(order, order[1:], strict=False):
+    for before, now in itertools.pairwise(order):
         placed[now] = max(placed[now], placed[before] + gap)
     limit = high
     for i in reversed(order):

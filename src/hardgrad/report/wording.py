@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hardgrad.tabular.schema import Feature
 from hardgrad.trees.conditions import condition_text
 from hardgrad.trees.forest import OBLIQUE, Forest
 
@@ -30,7 +29,7 @@ def number(value: float | None, digits: int = 4) -> str:
         text = f"{value:,.0f}"
     else:
         text = f"{value:.{digits}g}"
-    return text.replace("-", MINUS, 1) if value < 0 else text
+    return text.replace("-", MINUS)
 
 
 def places(values: Sequence[float], digits: int = 3) -> int:
@@ -49,7 +48,9 @@ def step_places(values: Sequence[float]) -> int:
     >>> step_places([0.5, 0.55, 0.6])
     2
     """
-    return next((k for k in range(10) if all(abs(round(v, k) - v) <= 1e-9 * max(1.0, abs(v)) for v in values)), 9)
+    return next(
+        (k for k in range(10) if all(abs(round(v, k) - v) <= 1e-9 * max(1.0, abs(v)) for v in values)), 9
+    )
 
 
 def fixed(value: float | None, places: int = 4, sign: bool = False) -> str:
@@ -70,7 +71,9 @@ def percent(share: float | None, places: int = 1) -> str:
     >>> percent(0.8712) == "87.1" + THIN + "%"
     True
     """
-    return "–" if share is None or math.isnan(share) else f"{100 * share:.{places}f}{THIN}%".replace("-", MINUS)
+    return (
+        "–" if share is None or math.isnan(share) else f"{100 * share:.{places}f}{THIN}%".replace("-", MINUS)
+    )
 
 
 def count(value: float) -> str:
@@ -117,41 +120,43 @@ def short_condition(forest: Forest, node: int) -> str:
     feature = forest.schema.features[forest.feature[node]]
     column = forest.schema.columns[feature.column]
     if feature.transform == "codes":
-        return _categories(column.name, column.categories, feature, float(forest.threshold[node]))
+        return _categories(forest, node)
     if column.kind == "numeric" and feature.transform == "identity":
         return f"{column.name} ≤ {number(float(forest.threshold[node]))}"
     return condition_text(forest, node).removesuffix(" or missing").replace(" <= ", " ≤ ")
 
 
-_OPPOSITES = ((" is not ", " is "), (" not in {", " in {"), (" is false", " is true"), (" is present", " is missing"))
+_OPPOSITES = {" is false": " is true", " is present": " is missing"}
 
 
 def opposite(forest: Forest, node: int) -> str:
     """Return the short condition of the rows that go RIGHT."""
+    number_of = int(forest.feature[node])
+    feature = forest.schema.features[max(number_of, 0)]
+    if number_of != OBLIQUE and feature.transform == "codes":
+        return _categories(forest, node, negate=True)
     text = short_condition(forest, node)
-    feature = int(forest.feature[node])
-    column = forest.schema.columns[forest.schema.features[feature].column].name if feature >= 0 else ""
-    rest = text[len(column) :]
-    if " ≤ " in rest:
-        return column + " > ".join(rest.rsplit(" ≤ ", 1))
-    for one, other in _OPPOSITES:
-        for here, there in ((one, other), (other, one)):
-            if rest.startswith(here):
-                return column + there + rest[len(here) :]
-    return f"not {text}"
+    for here, there in _OPPOSITES.items():
+        if text == forest.schema.columns[feature.column].name + here:
+            return text.removesuffix(here) + there
+    return " > ".join(text.rsplit(" ≤ ", 1)) if " ≤ " in text else f"not {text}"
 
 
-def _categories(name: str, categories: tuple[str, ...], feature: Feature, threshold: float) -> str:
-    left = [c for c, code in zip(categories, feature.codes, strict=False) if code <= threshold]
-    right = [c for c, code in zip(categories, feature.codes, strict=False) if not code <= threshold]
-    inside = len(left) <= len(right)
-    names = left if inside else right
-    if len(names) == 1:
-        return f"{name} {'is' if inside else 'is not'} {_quiet(names[0])}"
-    if not names:
-        return f"{name} {'is unseen or missing' if inside else 'is known'}"
-    shown = ", ".join(_quiet(c) for c in names[:2]) + (f" +{len(names) - 2}" if len(names) > 2 else "")
-    return f"{name} {'in' if inside else 'not in'} {{{shown}}}"
+def _categories(forest: Forest, node: int, *, negate: bool = False) -> str:
+    """Name the categories of the side that has fewer; a side without any is named by the unseen and missing ones in it."""
+    feature, threshold = forest.schema.features[forest.feature[node]], float(forest.threshold[node])
+    column = forest.schema.columns[feature.column]
+    goes_left = [code <= threshold for code in feature.codes]
+    inside = 2 * sum(goes_left[:-1]) <= len(column.categories)  # the left side is the one that is named
+    names = [c for c, left in zip(column.categories, goes_left, strict=False) if left == inside]
+    extras = (("unseen", goes_left[-1]), ("missing", bool(forest.default_left[node])))
+    words = [word for word, left in extras if left == inside]
+    said = inside != negate
+    if len(names) > 1:
+        shown = [_quiet(c) for c in names[:2]] + ([f"{len(names) - 2} more"] if len(names) > 2 else [])
+        return f"{column.name} {'in' if said else 'not in'} {{{', '.join(shown)}}}"
+    only = _quiet(names[0]) if names else " or ".join(words) or "none of them"
+    return f"{column.name} {'is' if said else 'is not'} {only}"
 
 
 def _quiet(category: str) -> str:
@@ -159,7 +164,7 @@ def _quiet(category: str) -> str:
 
 
 def _oblique(forest: Forest, node: int) -> str:
-    parts = []
+    parts: list[str] = []
     for term in range(forest.term_offset[node], forest.term_offset[node + 1]):
         weight = int(forest.term_weight[term])
         sign = (" − " if weight < 0 else " + ") if parts else ("−" if weight < 0 else "")

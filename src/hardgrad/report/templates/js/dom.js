@@ -29,10 +29,10 @@ function number(value) {
   if (size !== 0 && (size < 1e-4 || size >= 1e12)) return minus(value.toExponential(2));
   return minus(size >= 1e4 ? whole.format(value) : grouped.format(value));
 }
-// Decimals with which the largest of some values shows three digits: small ones then stay comparable.
+// Decimals with which the largest of some values shows four digits: small ones then stay comparable.
 const placesOf = (values) => {
   const size = Math.max(...values.map(Math.abs));
-  return size > 0 ? clamp(2 - Math.floor(Math.log10(size)), 0, 9) : 0;
+  return size > 0 ? clamp(3 - Math.floor(Math.log10(size)), 0, 9) : 0;
 };
 const fixed = (value, places) => (value > 0 ? "+" : "") + minus(value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places }));
 const signed = (value) => (value > 0 ? "+" : "") + number(value);

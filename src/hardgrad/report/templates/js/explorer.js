@@ -17,13 +17,19 @@ function judge(columns, values) {
 
 function startExplorer() {
   const { columns, n, observed } = data.explorer;
+  for (const column of columns) {
+    if (column.categories) column.values = column.values.map((value) => (typeof value === "number" ? column.categories[value] : value));
+  }
   const original = (row) => columns.map((column) => column.values[row]);
   const all = Array.from({ length: n }, (_, row) => judge(columns, original(row)));
   const state = { row: 0, values: original(0), before: all[0], now: all[0], tree: 0 };
   const fields = columns.map((column, k) => makeField(column, k, (value) => { state.values[k] = value; update(); }));
-  const unused = fields.filter((_, k) => !columns[k].used);
-  $("fields").append(...fields.filter((_, k) => columns[k].used).map((field) => field.node));
-  if (unused.length) $("fields").append(el("details", null, el("summary", { text: `${unused.length} ${unused.length === 1 ? "column" : "columns"} that no tree tests` }), ...unused.map((field) => field.node)));
+  const used = fields.filter((_, k) => columns[k].used).map((field) => field.node), unused = fields.filter((_, k) => !columns[k].used).map((field) => field.node);
+  const open = used.length > 14 ? 12 : used.length; // the most important columns stand in the open
+  const fold = (nodes, what) => nodes.length && $("fields").append(el("details", null, el("summary", { text: `${nodes.length} ${nodes.length === 1 ? "column" : "columns"} ${what}` }), ...nodes));
+  $("fields").append(...used.slice(0, open));
+  fold(used.slice(open), "that matter less");
+  fold(unused, "that no tree tests");
   $("fields").addEventListener("submit", (event) => event.preventDefault());
 
   const strip = makeStrip(all, observed, (row) => go(row + 1));

@@ -30,7 +30,7 @@ function flowLayout(tree, width) {
   const root = forest.offset[tree];
   const order = preorder(root);
   const depth = Math.max(...order.map((item) => item.depth));
-  const thick = clamp(leavesBelow[root] * 14, 40, 220);
+  const thick = clamp(leavesBelow[root] * 14, 90, 220);
   const column = depth ? Math.max(124, (width - 150) / depth) : 0;
   const at = new Map();
   let y = 22;
@@ -38,7 +38,7 @@ function flowLayout(tree, width) {
     const high = Math.max(sizeOf(node, root) * thick, 0.75);
     at.set(node, { node, level, x: 2 + level * column, high });
     if (isLeaf(node)) {
-      const slot = Math.max(high + 8, 24);
+      const slot = Math.max(high + 8, 24) + (level < depth ? 14 : 0); // a question may follow below in its column
       at.get(node).y = y + slot / 2;
       y += slot;
     }

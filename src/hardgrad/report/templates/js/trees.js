@@ -32,7 +32,7 @@ function flowPicture(tree, width, output, path) {
         forest.rows[node] > 0 ? svg("tspan", { class: "rows", dx: 6, text: count(forest.rows[node]) }) : null));
       continue;
     }
-    joints.append(svg("rect", { x, y: round(y - high / 2), width: 4, height: round(high), class: "joint" + side(node) }, title));
+    joints.append(svg("rect", { x, y: round(y - Math.max(high, 3) / 2), width: 4, height: round(Math.max(high, 3)), class: "joint" + side(node) }, title));
     let top = y - high / 2;
     for (const child of [forest.left[node], forest.right[node]]) {
       const to = at.get(child), half = to.high / 2, mid = (x + 4 + to.x) / 2;
@@ -100,7 +100,7 @@ function startTrees() {
   let tree = 0;
   const draw = () => {
     view.replaceChildren(treePicture(tree, view.clientWidth, output));
-    $("tree-note").textContent = `${leavesBelow[forest.offset[tree]]} leaves`;
+    $("tree-note").textContent = leavesBelow[forest.offset[tree]] === 1 ? "a single leaf" : `${leavesBelow[forest.offset[tree]]} leaves`;
     buttons.forEach((button, k) => button.setAttribute("aria-pressed", String(k === tree)));
   };
   const go = pager($("tree-back"), $("tree-number"), $("tree-next"), treeCount, (k) => { tree = k; draw(); });
