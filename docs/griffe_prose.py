@@ -17,7 +17,7 @@ ENTRY = re.compile(r"^(?P<name>[\w*.]+(?:, [\w*.]+)*)(?: \((?P<note>[^)]*)\))? :
 
 def in_two_lines(text: str) -> str:
     """Return the docstring with every `name : words` of a section as a name and an indented description."""
-    lines = text.split("\n")
+    lines = with_examples_heading(text).split("\n")
     result: list[str] = []
     inside = False
     for number, line in enumerate(lines):
@@ -27,11 +27,18 @@ def in_two_lines(text: str) -> str:
         entry = ENTRY.match(line) if inside else None
         if entry:
             note = f"({entry['note']}) " if entry["note"] else ""
-            # Several errors of one line are one entry each: a section of errors is keyed by type.
             result += [entry["name"], f"    {note}{entry['words']}"]
         else:
             result.append(line)
     return "\n".join(result)
+
+
+def with_examples_heading(text: str) -> str:
+    """Return the docstring with a heading above examples that stand without one, as in a helper of two lines."""
+    if "\nExamples\n" in text or (not text.startswith(">>>") and "\n>>>" not in text):
+        return text
+    before, examples = text[: text.index(">>>")], text[text.index(">>>") :]
+    return f"{before.rstrip()}\n\nExamples\n--------\n{examples}"
 
 
 class Prose(griffe.Extension):

@@ -174,7 +174,7 @@ def test_straight_through_is_spelled_once() -> None:
     assert not spelled, "use hardgrad.straight_through"
 
 
-@pytest.mark.parametrize("package", ["hardgrad", "hardgrad.trees"])
+@pytest.mark.parametrize("package", ["hardgrad", "hardgrad.trees", "hardgrad.tabular"])
 def test_public_names_are_documented(package: str) -> None:
     module = importlib.import_module(package)
     for name in module.__all__:
