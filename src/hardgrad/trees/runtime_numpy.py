@@ -1,0 +1,143 @@
+"""The NumPy runtime: what `runtime_kernel.c` does for 64 rows, NumPy does for a block of thousands. Needs neither compiler nor numba.
+
+What the tables hold is in `runtime_tables`, the handle that users hold in `runtime`. Never imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardgrad.trees.forest import Forest
+from hardgrad.trees.runtime_tables import Doubles, Ints, Tables
+
+BLOCK = 8192
+"""Rows at a time: enough that a call of NumPy costs little, few enough that everything stays in the cache."""
+FEW = 64
+"""Up to this many rows the reference, which follows paths, is faster than testing every node."""
+
+
+class NumpyKernel:
+    """Runs one forest in NumPy. Calls share nothing that is written: threads may use one kernel together."""
+
+    engine = "numpy"
+    few_rows = FEW
+
+    def __init__(self, forest: Forest, tables: Tables) -> None:
+        self._forest = forest
+        self._tables = tables
+        self._cells = np.uint16 if tables.wide else np.uint8
+        cell = np.stack([tables.test[:, 1], tables.test[:, 2], tables.test[:, 2] ^ tables.test[:, 3]], axis=1)
+        self._cell = cell.astype(self._cells)
+
+    def few(self, X: Doubles) -> Doubles:
+        """Raw scores of at most `few_rows` rows."""
+        return self._forest.sum_leaves(self._forest.apply_encoded(X))
+
+    def raw(self, X: Doubles, out: Doubles) -> None:
+        """Raw scores of all rows of X [n, features] into out [n, outputs]."""
+        t = self._tables
+        for first in range(0, len(X), BLOCK):
+            block, scores = X[first : first + BLOCK], out[first : first + BLOCK]
+            scores[:] = t.base
+            for _, leaf in self._leaves(block):
+                scores += t.value[leaf]
+            if t.mean and t.n_trees:
+                scores /= t.n_trees
+
+    def leaves(self, X: Doubles, out: Ints) -> None:
+        """Leaves of all rows of X into out int32 [n, trees]."""
+        for first in range(0, len(X), BLOCK):
+            for e, leaf in self._leaves(X[first : first + BLOCK]):
+                out[first : first + BLOCK, e] = self._tables.node[leaf]
+
+    def _leaves(self, X: Doubles) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield each tree and the leaf number of every row in it, in tree order."""
+        t = self._tables
+        slots = self._slots(X)
+        scores = self._scores(X) if t.n_oblique else np.empty((0, 0), dtype=np.int32)
+        rows = self._laid_out(X) if t.n_tested < t.n_trees else np.empty(0)
+        for e in range(t.n_trees):
+            if t.tested[e]:
+                yield e, self._test_tree(e, slots, scores) + int(t.leaf_offset[e])
+            else:
+                yield e, self._step_tree(e, rows, scores, len(X))
+
+    def _slots(self, X: Doubles) -> NDArray[Any]:
+        t = self._tables
+        slots = np.empty((t.n_slots + t.n_scratch, len(X)), dtype=self._cells)
+        for u, feature in enumerate(t.used):
+            low, high = t.low_slot[u], t.high_slot[u]
+            if low < 0 and high < 0:
+                continue
+            x = np.ascontiguousarray(X[:, feature])
+            missing = np.isnan(x)
+            start = t.rank_offset[u]
+            rank = np.searchsorted(t.rank_cut[start : start + t.high_rank[u]], x)
+            if low >= 0:
+                slots[low] = np.where(missing, 0, rank)
+            if high >= 0:
+                slots[high] = np.where(missing, t.high_rank[u], rank)
+        return slots
+
+    def _scores(self, X: Doubles) -> Ints:
+        t = self._tables
+        scores = np.empty((t.n_used, len(X)), dtype=np.int32)
+        for u, feature in enumerate(t.used):
+            table = t.score[t.score_offset[u] : t.score_offset[u + 1]]
+            start = t.cut_offset[u]
+            x = X[:, feature]
+            scores[u] = np.where(
+                np.isnan(x), 0, table[np.searchsorted(t.cut[start : start + len(table) - 1], x)]
+            )
+        return scores
+
+    def _oblique_right(self, k: int, scores: Ints) -> NDArray[np.bool_]:
+        t = self._tables
+        a, b = t.term_offset[k], t.term_offset[k + 1]
+        return np.asarray(t.term_weight[a:b] @ scores[t.term_feature[a:b]] > t.limit[k])
+
+    def _test_tree(self, e: int, slots: NDArray[Any], scores: Ints) -> NDArray[np.int64]:
+        """The leaf, counted from the left, where each row stands after all tests of a tree."""
+        t = self._tables
+        for k in range(t.oblique_offset[e], t.oblique_offset[e + 1]):
+            slots[t.n_slots + k - t.oblique_offset[e]] = self._oblique_right(k, scores)
+        stand = np.zeros(slots.shape[1], dtype=self._cells)
+        right, here = np.empty(len(stand), dtype=np.bool_), np.empty(len(stand), dtype=np.bool_)
+        jumps = np.empty_like(stand)
+        for i in range(t.test_offset[e], t.test_offset[e + 1]):
+            rank, first, jump = self._cell[i]
+            np.greater(slots[t.test[i, 0]], rank, out=right)
+            np.equal(stand, first, out=here)
+            np.logical_and(right, here, out=right)
+            np.multiply(right, jump, out=jumps)
+            np.bitwise_xor(stand, jumps, out=stand)
+        return stand.astype(np.int64)
+
+    def _laid_out(self, X: Doubles) -> Doubles:
+        """Rows for steps, flat: the used features, the same with -inf for missing, -inf."""
+        x = X[:, self._tables.used]
+        lowest = np.full((len(X), 1), -np.inf)
+        return np.concatenate([x, np.where(np.isnan(x), -np.inf, x), lowest], axis=1).reshape(-1)
+
+    def _step_tree(self, e: int, rows: Doubles, scores: Ints, n: int) -> NDArray[np.int64]:
+        """The leaf of each row in a large tree: all rows that are not at a leaf step down together."""
+        t = self._tables
+        step, width = t.step, 2 * t.n_used + 1
+        at = np.full(n, t.root[e], dtype=np.int64)
+        moving = np.arange(n)
+        while len(moving):
+            here = step[at[moving]]
+            slot = here["slot"]
+            right = ~(rows[moving * width + np.maximum(slot, 0)] <= here["threshold"])
+            for k in np.unique(slot[slot < 0]):
+                mine = slot == k
+                right[mine] = self._oblique_right(-1 - int(k), scores[:, moving[mine]])
+            below = here["child"] + right
+            stays = below == at[moving]
+            at[moving] = below
+            moving = moving[~stays]
+        return step["threshold"][at].astype(np.int64)
