@@ -70,7 +70,7 @@ class Artifact:
             "metadata": self.metadata_to_json(),
         }
         text = json.dumps(header, ensure_ascii=True, allow_nan=False, sort_keys=True)
-        contiguous = {name: np.ascontiguousarray(array) for name, array in self.arrays().items()}
+        contiguous = {name: np.asarray(array, order="C") for name, array in self.arrays().items()}
         payload = save(contiguous, metadata={HEADER_KEY: text})
         with atomic_path(path) as temporary:
             temporary.write_bytes(payload)

@@ -62,7 +62,7 @@ class Checkpoint:
         """Save the state of a stage after `step` steps, whole or not at all."""
         from safetensors.numpy import save
 
-        payload = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, metadata={"step": str(step)})
+        payload = save({k: np.asarray(v, order="C") for k, v in arrays.items()}, metadata={"step": str(step)})
         with atomic_path(self._path(key)) as temporary:
             temporary.write_bytes(payload)
 

@@ -6,6 +6,7 @@ same global batch, so that one process and many give the same model, to rounding
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -118,7 +119,9 @@ def train(build: Callable[..., TrainingTask], arguments: tuple[Any, ...], hardwa
         fabric = Fabric(accelerator=hardware.accelerator, devices=hardware.devices, strategy=strategy)
     if single:
         return _work(fabric, build, arguments, hardware)
-    result: dict[str, NDArray[Any]] = fabric.launch(_work, build, arguments, hardware)
+    # Bound beforehand: Fabric walks through the arguments of a launch, and stumbles over frozen ones.
+    work = functools.partial(_work, build=build, arguments=arguments, hardware=hardware)
+    result: dict[str, NDArray[Any]] = fabric.launch(work)
     return result
 
 

@@ -128,7 +128,7 @@ class SoftForestClassifier(ClassifierMixin, SoftForestBase, BaseEstimator):  # t
         if K < 2:
             raise DataError(
                 f"{type(self).__name__} needs samples of at least 2 classes, but the target has only one class: "
-                f"{self.classes_[0]!r}. Add rows of another class."
+                f"{self.classes_.tolist()[0]!r}. Add rows of another class."
             )
         objective = Objective("logistic" if K == 2 else "softmax")
         Y = index[:, None].astype(np.float64) if K == 2 else np.eye(K)[index]

@@ -1,0 +1,90 @@
+"""The loop: same seed same bits, interrupted work goes on to the same bits, many processes give the same forest."""
+
+import numpy as np
+import pytest
+from training_data import rows_for
+
+from hardgrad.core.errors import ArtifactError, ParameterError
+from hardgrad.train import loop
+from hardgrad.train.checkpoint import Checkpoint, checkpointing, fingerprint
+from hardgrad.train.loop import Hardware
+from hardgrad.train.progress import listen
+from hardgrad.trees.greedy import BoostingPlan, boost
+from hardgrad.trees.refine import Member, RefineData, RefinePlan, refine
+
+
+def _run(devices=1, steps=60, listener=None, batch=64):
+    _, codes, rows, objective = rows_for(n=300)
+    start = boost(rows, codes, objective, BoostingPlan(2, 0.5, max_depth=2))
+    members = [Member(start, np.arange(300), l1) for l1 in (1e-4, 1e-2)]
+    data = RefineData(rows.scores, rows.Y, rows.weight, np.arange(50))
+    plan = RefinePlan(steps=steps, batch_size=batch)
+    return refine(members, data, objective, plan, hardware=Hardware(devices=devices), seed=3, key="test")
+
+
+def _same(first, second):
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for a, b in zip(first, second, strict=True)
+        for name in ("feature", "weight", "offset", "leaf", "bias")
+    )
+
+
+def test_same_seed_same_bits_and_progress():
+    events = []
+    with listen(events.append):
+        first = _run()
+    assert _same(first, _run())
+    assert events[-1].fraction == 1.0
+    assert events[-1].soft is not None
+    assert events[-1].hard is not None
+    assert events[0].temperature > events[-1].temperature
+    assert all((f.feature >= 0).sum(axis=2).max() <= 4 for f in first)
+
+
+def test_interrupted_work_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_EVERY", 20)
+    whole = _run()
+
+    def stop(event):
+        if event.fraction > 0.7:
+            raise KeyboardInterrupt
+
+    with checkpointing(tmp_path), listen(stop), pytest.raises(KeyboardInterrupt):
+        _run()
+    saved = Checkpoint(tmp_path).read("test")
+    assert saved is not None
+    assert 0 < saved[1] < 60
+    with checkpointing(tmp_path):
+        assert _same(_run(), whole)
+        assert _same(_run(), whole)  # finished work is read back
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    with checkpointing(tmp_path):
+        _run(steps=5)
+    (path,) = tmp_path.glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ArtifactError, match="Delete the folder"):
+        Checkpoint(tmp_path).read("test")
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_forest_of_one():
+    one, two = _run(steps=30), _run(devices=2, steps=30)
+    for a, b in zip(one, two, strict=True):
+        assert np.array_equal(a.feature, b.feature)
+        assert np.allclose(a.weight, b.weight, atol=1e-3)
+        assert np.allclose(a.leaf, b.leaf, atol=1e-3)
+
+
+def test_fingerprints_tell_data_apart():
+    a = np.arange(6.0)
+    assert fingerprint(a, 1) == fingerprint(a.copy(), 1)
+    assert len({fingerprint(a), fingerprint(a.reshape(2, 3)), fingerprint(a + 1), fingerprint(a.astype(np.float32))}) == 4
+
+
+@pytest.mark.parametrize("bad", [{"accelerator": "tpu"}, {"devices": 0}, {"threads": 0}])
+def test_bad_hardware(bad):
+    with pytest.raises(ParameterError):
+        Hardware(**bad)
