@@ -7,7 +7,7 @@ const shades = forest.outputs.map((_, k) => {
 const leafPlaces = forest.outputs.map((_, k) => placesOf(Object.values(forest.leafValue).map((v) => v[k])));
 const shade = (node, output) => {
   const [low, high] = shades[output];
-  return 0.06 + 0.86 * (high > low ? clamp((forest.leafValue[node][output] - low) / (high - low), 0, 1) : 0.5);
+  return 0.12 + 0.82 * (high > low ? clamp((forest.leafValue[node][output] - low) / (high - low), 0, 1) : 0.5);
 };
 const asks = (node) => forest.texts[forest.label[node]];
 const leafText = (node, output) => fixed(forest.leafValue[node][output], leafPlaces[output]);
