@@ -216,10 +216,12 @@ def style_sheet(*, standalone: bool) -> str:
         rules.append(
             f".hg-tree {selector} rect{{fill:{color};stroke:{color}}}.hg-tree path{selector}{{stroke:{color}}}"
         )
-    dark = ";".join(f"--hg-{key}:{value}" for key, value in DARK.items())
-    rules.append(f"@media (prefers-color-scheme:dark){{.hg-tree{{{dark}}}}}")
-    if standalone:
+    if (
+        standalone
+    ):  # a page that a drawing stands in may have a switch of its own: it sets the properties itself
+        dark = ";".join(f"--hg-{key}:{value}" for key, value in DARK.items())
         rules.append(f".hg-tree{{color-scheme:light dark;color:var(--hg-ink,{LIGHT['ink']})}}")
+        rules.append(f"@media (prefers-color-scheme:dark){{.hg-tree{{{dark}}}}}")
     return "\n".join(rules)
 
 

@@ -31,14 +31,14 @@ def to_svg(
     """Return a drawing of one tree as a self-contained SVG for light and dark surfaces.
 
     The tree grows from left to right; the upper branch is where the condition holds. Colours are custom properties (`--hg-low`,
-    `--hg-high`, `--hg-band`, `--hg-0` .. `--hg-7` for classes) with defaults for both schemes.
+    `--hg-high`, `--hg-band`, `--hg-0` .. `--hg-7` for classes) with defaults; a standalone drawing has them for both schemes.
 
     Parameters
     ----------
     forest : the forest.
     tree : number of the tree, from 0.
     rows : number of rows that pass each node of the forest, [nodes] (see `count_rows`); bands are then as thick as their share.
-    standalone : True for a file of its own, False to stand in a page and take the page's text colour.
+    standalone : True for a file of its own, False to stand in a page and take its text colour and custom properties from there.
     title : what the picture is called; made from the forest by default.
 
     Raises
@@ -119,7 +119,10 @@ def _test_lines(forest: Forest, node: int) -> tuple[str, ...]:
         text = short_number(threshold, 5) if time is None else str(time.replace(tzinfo=None))
         rest = f"≤ {text.removesuffix(' 00:00:00').replace('-', '−') if time is None else text.removesuffix(' 00:00:00')}"
         rest += " or missing" if forest.default_left[node] else ""
-    return (shorten(column.name, bold=True), shorten(rest))
+    lines = [rest]
+    if rest.endswith(" or missing") and text_width(rest) > MAX_WIDTH:
+        lines = [rest.removesuffix(" or missing"), "or missing"]
+    return (shorten(column.name, bold=True), *map(shorten, lines))
 
 
 def _category_lines(column: Column, feature: Feature, threshold: float, missing_left: bool) -> list[str]:
