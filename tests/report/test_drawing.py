@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hardgrad.report import plots, wording
 from hardgrad.report.importance import Importance
 from hardgrad.report.plots_quality import compact
+from hardgrad.report.plots_training import training
 from hardgrad.report.svg import Drawing, Scale, element, log_ticks, spread, ticks
 from hardgrad.tabular.schema import Column, Feature, TableSchema
 from hardgrad.trees.forest import LEAF
@@ -113,9 +114,9 @@ def test_every_condition_of_awkward_forests_can_be_said() -> None:
 
 
 def test_pictures_with_little_to_show() -> None:
-    assert plots.training([], "log_loss", 860, False) is None
-    assert plots.training([{"soft": 1.0, "hard": None}], "log_loss", 860, False) is None
-    assert plots.training([{"soft": 1.0}, {"soft": 1.0}], "log_loss", 340, False) is not None
+    assert training([], "log_loss", 860, False) is None
+    assert training([{"soft": 1.0, "hard": None}], "log_loss", 860, False) is None
+    assert training([{"soft": 1.0}, {"soft": 1.0}], "log_loss", 340, False) is not None
     assert plots.front([{"leaves": 3, "loss": 1.0}], [], "bytes", "r2", 380) is None
     assert (
         plots.front([{"leaves": 3, "loss": 1.0}, {"leaves": 3, "loss": 1.0}], [], "leaves", "r2", 380)

@@ -21,6 +21,7 @@ from hardgrad.core.files import WriteError
 from hardgrad.report import ReportContext, render_report, write_report
 from hardgrad.report.embedded import marks, to_script_json
 from hardgrad.report.page import in_script
+from hardgrad.report.plots_training import training
 from hardgrad.trees.exactness import ExactCheck
 from hardgrad.trees.forest_build import forest_from_trees
 from report import fixtures
@@ -133,6 +134,22 @@ def test_context_refuses_what_does_not_fit() -> None:
         ReportContext(forest, "r2", validation={"y": np.zeros(3), "raw": np.zeros((3, 2))})
     with pytest.raises(ParameterError, match="a point of the front needs one of"):
         ReportContext(forest, "r2", front=[{"size": 3}])
+
+
+def test_page_says_where_it_was_judged() -> None:
+    context = fixtures.loan_context()
+    assert "3,000 held-out rows" in render_report(context)
+    page = render_report(replace(context, held_out=False))
+    assert "3,000 rows that it was trained on" in page and "held-out" not in page.split("<script")[1]
+    assert 'id="errors"' not in render_report(replace(context, validation={}))
+
+
+def test_lines_end_with_their_phase() -> None:
+    history = [{"phase": phase, "soft": 1.0, "hard": 2.0} for phase in "aaabbb"] + [
+        {"phase": "c", "soft": None}
+    ]
+    picture = training(history, "log_loss", 860, False)
+    assert picture is not None and picture.count('class="stroke soft"') == 2 and "gap" in picture
 
 
 def test_direction_of_the_metric() -> None:

@@ -36,6 +36,7 @@ class ReportContext:
     baselines : the same keys and `name`, one mapping an installed booster.
     validation : arrays `y` [n] or [n, outputs] (labels as in `forest.classes`, or values), `raw` [n, outputs] (hard raw scores of rows that
         the scoring forest did not train on), and `weight` [n] or None.
+    held_out : False where `validation` and `gap` were measured on rows that the forest was trained on: the page then says so.
     rows : a few raw rows for the explorer, columns by name; `row_target` [n] is what was observed on them, or None.
     node_rows : rows that pass each node, float64 [nodes] (`count_node_rows`); counted on `rows` by default.
     importance : from `permutation_importance`, the most important first; `importance_rows` is how many rows it was measured on.
@@ -70,6 +71,7 @@ class ReportContext:
     front: Sequence[Mapping[str, Any]] = ()
     baselines: Sequence[Mapping[str, Any]] = ()
     validation: Mapping[str, Any] | None = None
+    held_out: bool = True
     rows: Mapping[str, Any] | None = None
     row_target: Any = None
     node_rows: NDArray[np.float64] | None = None
@@ -90,7 +92,7 @@ class ReportContext:
             raise ParameterError(
                 f"node_rows has {len(self.node_rows)} entries; the forest has {forest.n_nodes} nodes."
             )
-        if self.validation is not None:
+        if self.validation:
             y, raw = np.asarray(self.validation["y"]), np.asarray(self.validation["raw"])
             if raw.ndim != 2 or raw.shape[1] != forest.n_outputs or len(y) != len(raw):
                 raise ParameterError(

@@ -1,4 +1,4 @@
-"""The pictures that follow from training and size: soft against hard, the front, what matters. Draws; measures nothing."""
+"""The pictures that follow from size: the front, what the forest leans on; and the axes of all. Draws; measures nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from hardgrad.report.importance import Importance
-from hardgrad.report.svg import CHARACTER, Drawing, Scale, log_ticks, spread, ticks
-from hardgrad.report.wording import cut, fixed, metric_name, number, places, step_places
+from hardgrad.report.svg import CHARACTER, Drawing, Scale, log_ticks, ticks
+from hardgrad.report.wording import cut, fixed, metric_name, places, step_places
 
 Point = Mapping[str, Any]
 
@@ -19,89 +19,6 @@ def padded(values: Sequence[float], share: float = 0.06) -> tuple[float, float]:
     low, high = min(values), max(values)
     margin = (high - low) * share or abs(high) * 0.05 or 1.0
     return low - margin, high + margin
-
-
-def training(history: Sequence[Point], metric: str, width: float, higher: bool) -> Markup | None:
-    """Draw soft and hard metric, their gap and the temperature through training; None without two measurements."""
-    soft = [(i, float(h["soft"])) for i, h in enumerate(history) if h.get("soft") is not None]
-    hard = [(i, float(h["hard"])) for i, h in enumerate(history) if h.get("hard") is not None]
-    if len(soft) + len(hard) < 2:
-        return None
-    warm = [(i, float(h["temperature"])) for i, h in enumerate(history) if h.get("temperature")]
-    left, right = 46.0, width - 96.0
-    top, main = 26.0, 200.0 if width > 500 else 170.0
-    x = Scale(0, max(len(history) - 1, 1), left, right)
-    both = sorted({i for i, _ in soft} & {i for i, _ in hard})
-    strip, between = 54.0, 30.0
-    extra = (len(both) > 1) + (len(warm) > 1)
-    drawing = Drawing(
-        width,
-        top + main + extra * (strip + between) + 12,
-        f"{metric_name(metric)} of the soft and the hard forest through training",
-    )
-    bottom = top + main + extra * (strip + between)
-    _phases(drawing, history, x, top, bottom)
-    low, high = padded([v for _, v in soft + hard])
-    y = Scale(low, high, top + main, top)
-    axis_y(drawing, y, left, right, ticks(low, high, 4))
-    values_soft, values_hard = dict(soft), dict(hard)
-    band = [(x(i), y(values_soft[i])) for i in both] + [(x(i), y(values_hard[i])) for i in reversed(both)]
-    drawing.path(band, "gap-band", closed=True)
-    drawing.path([(x(i), y(v)) for i, v in soft], "stroke soft")
-    drawing.path([(x(i), y(v)) for i, v in hard], "stroke hard")
-    ends = [(name, series[-1]) for name, series in (("soft", soft), ("hard", hard)) if series]
-    for (name, (i, v)), at in zip(
-        ends, spread([y(e[1][1]) + 4 for e in ends], 16, top + 8, top + main), strict=True
-    ):
-        drawing.add("circle", cx=x(i), cy=y(v), r=3, class_=f"fill {name}")
-        drawing.text(right + 10, at, f"{name} {fixed(v)}", f"label {name}")
-    base = top + main + between
-    if len(both) > 1:
-        sign = 1 if not higher else -1
-        gaps = [(i, sign * (values_hard[i] - values_soft[i])) for i in both]
-        _strip(
-            drawing, gaps, x, base, base + strip, "gap", fixed(gaps[-1][1], 4, sign=True), "gap", zero=True
-        )
-        base += strip + between
-    if len(warm) > 1:
-        _strip(
-            drawing, warm, x, base, base + strip, "temperature", number(warm[-1][1], 2), "quiet", zero=False
-        )
-    return drawing.svg()
-
-
-def _phases(drawing: Drawing, history: Sequence[Point], x: Scale, top: float, bottom: float) -> None:
-    """Mark where each phase starts, and name it where there is room."""
-    starts = [i for i, h in enumerate(history) if i == 0 or h.get("phase") != history[i - 1].get("phase")]
-    for i, end in zip(starts, [*starts[1:], len(history) - 1], strict=True):
-        if i:
-            drawing.line(x(i), top - 14, x(i), bottom, "phase")
-        name, room = str(history[i].get("phase") or ""), x(end) - x(i)
-        if name and room > CHARACTER * len(name) + 6:
-            drawing.text(x(i) + (4 if i else 0), top - 8, name, "tick")
-
-
-def _strip(
-    drawing: Drawing,
-    series: list[tuple[int, float]],
-    x: Scale,
-    top: float,
-    bottom: float,
-    name: str,
-    last: str,
-    class_: str,
-    zero: bool,
-) -> None:
-    values = [v for _, v in series] + ([0.0] if zero else [])
-    low, high = padded(values, 0.02)
-    y = Scale(low, high, bottom, top)
-    floor = y(0.0) if zero else bottom
-    drawing.line(x.start, floor, x.end, floor, "grid" if not zero else "rule")
-    points = [(x(i), y(v)) for i, v in series]
-    drawing.path([(points[0][0], floor), *points, (points[-1][0], floor)], f"area {class_}", closed=True)
-    drawing.path(points, f"stroke thin {class_}")
-    drawing.text(x.end + 10, min(points[-1][1] + 4, bottom), f"{name}", f"label {class_}")
-    drawing.text(x.end + 10, min(points[-1][1] + 4, bottom) + 14, last, f"label {class_}")
 
 
 def axis_y(

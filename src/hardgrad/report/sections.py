@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from hardgrad.report import measures, plots, plots_quality
+from hardgrad.report import measures, plots, plots_quality, plots_training
 from hardgrad.report.context import ReportContext
 from hardgrad.report.embedded import label_text, output_names, threshold_data
 from hardgrad.report.importance import encode_target
@@ -22,7 +22,7 @@ MAX_PANELS = 6
 def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return the data of the threshold slider (or None) and everything that the template names."""
     forest = context.forest
-    judged = _Judged(context) if context.validation is not None and len(context.validation["raw"]) else None
+    judged = _Judged(context) if context.validation else None
     threshold = judged.thresholds() if judged is not None and context.binary else None
     values = {
         "context": context,
@@ -30,7 +30,7 @@ def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str
         "title": context.title or (f"Predicting {forest.target}" if forest.target else "A forest"),
         "exactness": exactness(context.exact_checks),
         "training": _two(
-            lambda width: plots.training(context.history, context.metric, width, context.higher)
+            lambda width: plots_training.training(context.history, context.metric, width, context.higher)
         ),
         "fronts": [
             picture
@@ -49,6 +49,7 @@ def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str
         "threshold": _two(lambda width: plots_quality.thresholds(threshold, width)) if threshold else None,
         "accuracy": judged.accuracy if judged is not None else None,
         "positive": label_text(forest.classes[1]) if context.binary else "",
+        "judged_rows": "held-out rows" if context.held_out else "rows that it was trained on",
         "validation_rows": judged.n if judged is not None else 0,
         "flow_source": "the training table" if context.node_rows is not None else "the sample rows",
     }
