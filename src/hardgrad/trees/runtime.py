@@ -185,7 +185,7 @@ def _kernel(forest: Forest, engine: str) -> Kernel:
     if engine == "numpy":
         from hardgrad.trees.runtime_numpy import NumpyKernel
 
-        return NumpyKernel(forest, build_tables(forest))
+        return NumpyKernel(build_tables(forest))
     if engine == "c":
         from hardgrad.trees.runtime_c import CKernel
 

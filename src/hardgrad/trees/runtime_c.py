@@ -77,9 +77,7 @@ def _functions(target: tuple[str, ...]) -> tuple[ctypes._NamedFuncPointer, ctype
     source = (folder / "runtime_kernel.c").read_text(encoding="utf-8")
     headers = {"runtime_cells.h": (folder / "runtime_cells.h").read_text(encoding="utf-8")}
     try:
-        library = compile_shared(
-            source, flags=(*FLAGS, *target), name="hardgrad_runtime", headers=headers
-        )
+        library = compile_shared(source, flags=(*FLAGS, *target), name="hardgrad_runtime", headers=headers)
     except ExportError as error:
         if "refused" not in str(error):
             raise

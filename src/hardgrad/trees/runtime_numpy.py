@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.trees.forest import Forest
 from hardgrad.trees.runtime_tables import Doubles, Ints, Tables
 
 BLOCK = 8192
 """Rows at a time: enough that a call of NumPy costs little, few enough that everything stays in the cache."""
-FEW = 64
-"""Up to this many rows the reference, which follows paths, is faster than testing every node."""
+FEW = 1000
+"""Up to about this many rows, following all paths at once is faster than testing every node."""
 
 
 class NumpyKernel:
@@ -26,8 +25,7 @@ class NumpyKernel:
     engine = "numpy"
     few_rows = FEW
 
-    def __init__(self, forest: Forest, tables: Tables) -> None:
-        self._forest = forest
+    def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._cells = np.uint16 if tables.wide else np.uint8
         cell = np.stack([tables.test[:, 1], tables.test[:, 2], tables.test[:, 2] ^ tables.test[:, 3]], axis=1)
@@ -35,7 +33,14 @@ class NumpyKernel:
 
     def few(self, X: Doubles) -> Doubles:
         """Raw scores of at most `few_rows` rows."""
-        return self._forest.sum_leaves(self._forest.apply_encoded(X))
+        t = self._tables
+        summands = np.concatenate(
+            [np.repeat(t.base[None, None], len(X), axis=0), t.value[self._step_trees(X)]], axis=1
+        )
+        raw: Doubles = np.add.accumulate(summands, axis=1)[
+            :, -1
+        ]  # in tree order, which `sum` does not promise
+        return raw / t.n_trees if t.mean and t.n_trees else raw
 
     def raw(self, X: Doubles, out: Doubles) -> None:
         """Raw scores of all rows of X [n, features] into out [n, outputs]."""
@@ -50,6 +55,9 @@ class NumpyKernel:
 
     def leaves(self, X: Doubles, out: Ints) -> None:
         """Leaves of all rows of X into out int32 [n, trees]."""
+        if len(X) <= FEW:
+            out[:] = self._tables.node[self._step_trees(X)]
+            return
         for first in range(0, len(X), BLOCK):
             for e, leaf in self._leaves(X[first : first + BLOCK]):
                 out[first : first + BLOCK, e] = self._tables.node[leaf]
@@ -64,7 +72,10 @@ class NumpyKernel:
             if t.tested[e]:
                 yield e, self._test_tree(e, slots, scores) + int(t.leaf_offset[e])
             else:
-                yield e, self._step_tree(e, rows, scores, len(X))
+                yield (
+                    e,
+                    self._walk(np.full(len(X), t.root[e], dtype=np.int64), np.arange(len(X)), rows, scores),
+                )
 
     def _slots(self, X: Doubles) -> NDArray[Any]:
         t = self._tables
@@ -123,21 +134,45 @@ class NumpyKernel:
         lowest = np.full((len(X), 1), -np.inf)
         return np.concatenate([x, np.where(np.isnan(x), -np.inf, x), lowest], axis=1).reshape(-1)
 
-    def _step_tree(self, e: int, rows: Doubles, scores: Ints, n: int) -> NDArray[np.int64]:
-        """The leaf of each row in a large tree: all rows that are not at a leaf step down together."""
+    def _step_trees(self, X: Doubles) -> NDArray[np.int64]:
+        """The leaf number of each row in each tree, int64 [n, trees], by steps alone: all rows and trees at once."""
         t = self._tables
-        step, width = t.step, 2 * t.n_used + 1
-        at = np.full(n, t.root[e], dtype=np.int64)
-        moving = np.arange(n)
+        scores = self._scores(X) if t.n_oblique else np.empty((0, 0), dtype=np.int32)
+        at = np.tile(t.root.astype(np.int64), len(X))
+        lane = np.repeat(np.arange(len(X)), t.n_trees)
+        return self._walk(at, lane, self._laid_out(X), scores).reshape(len(X), t.n_trees)
+
+    def _walk(
+        self, at: NDArray[np.int64], row: NDArray[np.int64], rows: Doubles, scores: Ints
+    ) -> NDArray[np.int64]:
+        """Leaf numbers of walks that begin at `at`, each with its row: all that have not arrived step down together."""
+        t = self._tables
+        threshold, slots, child = t.step["threshold"], t.step["slot"], t.step["child"]
+        width = 2 * t.n_used + 1
+        moving = np.arange(len(at))
         while len(moving):
-            here = step[at[moving]]
-            slot = here["slot"]
-            right = ~(rows[moving * width + np.maximum(slot, 0)] <= here["threshold"])
-            for k in np.unique(slot[slot < 0]):
-                mine = slot == k
-                right[mine] = self._oblique_right(-1 - int(k), scores[:, moving[mine]])
-            below = here["child"] + right
-            stays = below == at[moving]
-            at[moving] = below
-            moving = moving[~stays]
-        return step["threshold"][at].astype(np.int64)
+            here, mine = at[moving], row[moving]
+            slot = slots[here]
+            right = ~(rows[mine * width + np.maximum(slot, 0)] <= threshold[here])
+            if t.n_oblique:
+                oblique = np.flatnonzero(slot < 0)
+                right[oblique] = (
+                    self._oblique_sums(-1 - slot[oblique], mine[oblique], scores)
+                    > t.limit[-1 - slot[oblique]]
+                )
+            below = child[here] + right
+            moved = np.flatnonzero(below != here)
+            moving = moving[moved]
+            at[moving] = below[moved]
+        return threshold[at].astype(np.int64)
+
+    def _oblique_sums(self, k: Ints, row: NDArray[np.int64], scores: Ints) -> NDArray[np.int64]:
+        """Sums of oblique nodes k, each for its row."""
+        t = self._tables
+        total = np.zeros(len(k), dtype=np.int64)
+        count = t.term_offset[k + 1] - t.term_offset[k]
+        for j in range(int(count.max(initial=0))):
+            has = np.flatnonzero(count > j)
+            term = t.term_offset[k[has]] + j
+            total[has] += t.term_weight[term] * scores[t.term_feature[term], row[has]]
+        return total
