@@ -103,6 +103,24 @@ def test_conditions_and_their_opposites() -> None:
     assert conditions(schema, 4, 86400.0) == ("day ≤ 1970-01-02", "day > 1970-01-02")
 
 
+def test_oblique_condition_weighs_its_terms() -> None:
+    tree = {
+        "terms": [(0, -187), (1, 1000)],
+        "threshold": 1500,
+        "left": {"value": 0.0},
+        "right": {"value": 1.0},
+    }
+    tables = {k: (np.array([0.0]), np.array([-1, 1], dtype=np.int32)) for k in (0, 1)}
+    forest = forest_from_trees([tree], ["age", "income"], score_tables=tables)
+    assert wording.short_condition(forest, 0) == "income − .19 age ≤ 1.5"
+    assert wording.opposite(forest, 0) == "income − .19 age > 1.5"
+    assert wording.long_condition(forest, 0).startswith("-187 * score(age)")
+
+
+def test_zero_has_no_sign() -> None:
+    assert wording.fixed(-0.0001, 3) == "0.000" and wording.fixed(0.00001, 2, sign=True) == "+0.00"
+
+
 def test_every_condition_of_awkward_forests_can_be_said() -> None:
     for seed in range(3):
         forest = random_forest(

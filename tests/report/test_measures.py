@@ -48,6 +48,12 @@ def test_reliability_takes_zero_and_one_and_leaves_empty_bins_out() -> None:
     assert found.bin.tolist() == [0, 9] and found.weight.tolist() == [1.0, 2.0]
 
 
+def test_interval_is_wilsons() -> None:
+    found = reliability(np.full(10, 0.55), np.arange(10) < 2, np.ones(10))
+    ((low, high),) = found.interval()
+    assert (low, high) == pytest.approx((0.0567, 0.5098), abs=1e-4)
+
+
 def test_confusion_counts_weight() -> None:
     cells = confusion(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), np.array([1.0, 2.0, 3.0, 4.0]), 3)
     assert cells.tolist() == [[1, 2, 0], [0, 3, 0], [4, 0, 0]]

@@ -9,6 +9,7 @@ import numpy as np
 
 from hardgrad.trees.export_sql_output import output_names
 from hardgrad.trees.forest import Forest
+from hardgrad.trees.forest_build import forest_from_trees
 from hardgrad.trees.probe import random_forest
 
 PROBABILITY_ULP = 8
@@ -93,3 +94,63 @@ def forest_cases() -> dict[str, Forest]:
         "no tree": random_forest(12, n_trees=0, n_outputs=3),
         "single leaves": random_forest(13, n_trees=3, max_depth=0),
     }
+
+
+def chain(depth: int, seed: int) -> dict[str, Any]:
+    """A tree of one long branch over three features."""
+    rng = np.random.default_rng(seed)
+    node: dict[str, Any] = {"value": rng.normal()}
+    for _ in range(depth):
+        sides = [node, {"value": rng.normal()}]
+        left, right = sides if rng.random() < 0.5 else sides[::-1]
+        default = {"default_left": bool(rng.random() < 0.5)}
+        # Thresholds in the tails, so that rows do go deep.
+        far = float(rng.normal() - 3 if left is not node else rng.normal() + 3)
+        node = {"feature": int(rng.integers(3)), "threshold": far, "left": left, "right": right, **default}
+    return node
+
+
+def extreme_forest() -> Forest:
+    """Thresholds and leaf values at the ends of what a double holds; the sums are exact nowhere but overflow nowhere either."""
+    tiny, huge = 5e-324, 1.7976931348623157e308
+    values = [
+        tiny,
+        -tiny,
+        -0.0,
+        0.0,
+        1e-310,
+        huge / 4,
+        -huge / 4,
+        2.0**-1022,
+        0.1,
+        1 / 3,
+        1e22,
+        1e23,
+        9007199254740993.0,
+    ]
+    thresholds = [
+        tiny,
+        -tiny,
+        -0.0,
+        0.0,
+        huge,
+        -huge,
+        float("inf"),
+        float("-inf"),
+        1e-310,
+        0.1,
+        0.3,
+        1 / 3,
+        1e23,
+    ]
+    trees = [
+        {
+            "feature": i % 3,
+            "threshold": threshold,
+            "default_left": i % 2 == 0,
+            "left": {"value": values[i]},
+            "right": {"value": values[-1 - i]},
+        }
+        for i, threshold in enumerate(thresholds)
+    ]
+    return forest_from_trees(trees, ["a", "b", "c"], base=[-0.0])

@@ -42,6 +42,9 @@ def compare(
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Column of row weights.")] = None,
     model: Annotated[str | None, typer.Option(help="Estimator, as in `fit`.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification or regression; default: by the target.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     jobs: Annotated[int, typer.Option(help="Threads of every model.")] = 1,
     as_json: JsonOption = False,
@@ -56,7 +59,7 @@ def compare(
         {
             "table": table, "target": target, "budget": budget, "split": split, "seed": seed, "jobs": jobs, "depth": depth,
             "trees": trees or None, "unbounded": not trees and budget is None, "drop": drop, "categorical": categorical,
-            "weights": weights, "model": model,
+            "weights": weights, "model": model, "task": task,
         }
     )  # fmt: skip
     data = read_training_data(settings).sample(max_rows, seed)

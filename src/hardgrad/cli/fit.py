@@ -52,6 +52,9 @@ def fit(
     model: Annotated[
         str | None, typer.Option(help="Estimator; default: the soft forest for the kind of target.")
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification or regression; default: by the target.")
+    ] = None,
     test_fraction: Annotated[
         float | None,
         typer.Option(help="Share of rows held out of all training, to measure the result on [default: 0.2]."),
@@ -78,7 +81,7 @@ def fit(
         "table": table, "target": target, "budget": budget, "metric": metric, "time_budget": time_budget, "trees": trees,
         "unbounded": unbounded, "depth": depth, "split": split, "seed": seed, "jobs": jobs, "devices": devices,
         "accelerator": accelerator, "weights": weights, "drop": drop or None, "categorical": categorical or None,
-        "model": model, "test_fraction": test_fraction, "rows": rows,
+        "model": model, "task": task, "test_fraction": test_fraction, "rows": rows,
     }  # fmt: skip
     settings, folder = prepare(asked, out, resume)
     try:

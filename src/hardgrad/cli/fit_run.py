@@ -70,6 +70,8 @@ def run(settings: FitSettings, out: Path, terminal: Terminal, resuming: bool) ->
         resume.check_data(out, digest) if resuming else resume.start_record(out, settings.to_json(), digest)
     )
     show_table(terminal, data)
+    for note in data.notes:
+        terminal.note(note)
     try:
         result = train(settings, data, stages, terminal)
     except HardgradError:
@@ -79,10 +81,10 @@ def run(settings: FitSettings, out: Path, terminal: Terminal, resuming: bool) ->
     prove(result, terminal)
     files = write_all(result, out)
     resume.end_record(out)
-    names = [str(out / files[0][0]), *(name for name, _ in files[1:])]
-    terminal.line("wrote", "  ".join(names))
     for note in result.notes:
         terminal.note(note)
+    names = [str(out / files[0][0]), *(name for name, _ in files[1:])]
+    terminal.line("wrote", "  ".join(names))
     terminal.result(to_dict(result, out, dict(files)))
 
 
@@ -256,5 +258,5 @@ def to_dict(result: FitResult, out: Path, files: dict[str, int]) -> dict[str, An
         "out": str(out),
         "files": files,
         "seconds": {name: round(value, 3) for name, value in result.timings.items()},
-        "notes": result.notes,
+        "notes": [*result.data.notes, *result.notes],
     }

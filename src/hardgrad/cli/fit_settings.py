@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from hardgrad.core.errors import ParameterError
 
-BUNDLED, BUNDLED_TARGET = "census", "income"
+BUNDLED, BUNDLED_TARGET = "census", "income_over_50k"
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class FitSettings:
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     model: str | None = None
+    task: str | None = None
     test_fraction: float = 0.2
     rows: int = 20_000
 

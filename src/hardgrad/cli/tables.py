@@ -57,19 +57,16 @@ def parquet_pieces(path: Path, rows: int) -> Iterator[pa.Table]:
     DataError : the file is no Parquet file, or is damaged.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from hardgrad.core.errors import DataError
+    from hardgrad.tabular.reading import damaged, open_parquet
 
-    try:
-        with pq.ParquetFile(path) as stream:
-            empty = True
+    with open_parquet(path) as stream:
+        empty = True
+        try:
             for batch in stream.iter_batches(rows):
                 empty = False
                 yield pa.Table.from_batches([batch])
-            if empty:
-                yield stream.schema_arrow.empty_table()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"cannot read {path}: {str(error).splitlines()[0]}. Expected a Parquet file."
-        ) from error
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(path, "Parquet", error) from None
+        if empty:
+            yield stream.schema_arrow.empty_table()

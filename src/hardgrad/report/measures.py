@@ -44,6 +44,14 @@ class Reliability:
     weight: Floats
     error: float
 
+    def interval(self) -> list[tuple[float, float]]:
+        """Return where the true frequency of each bin lies with 95 % confidence (Wilson's score interval)."""
+        z2 = 1.96**2
+        centre = (self.observed + z2 / (2 * self.weight)) / (1 + z2 / self.weight)
+        inside = self.observed * (1 - self.observed) / self.weight + z2 / (4 * self.weight**2)
+        half = 1.96 * np.sqrt(inside) / (1 + z2 / self.weight)
+        return list(zip((centre - half).tolist(), (centre + half).tolist(), strict=True))
+
 
 def reliability(probability: Floats, happened: NDArray[Any], weight: Floats, bins: int = 10) -> Reliability:
     """Return the reliability curve of a probability [n] of an event that happened or not [n]."""

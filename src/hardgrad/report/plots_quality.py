@@ -27,7 +27,9 @@ def reliability(found: Reliability, width: float, title: str) -> Markup:
     drawing.line(x(0), y(0), x(1), y(1), "diagonal")
     drawing.text(left - 34, 14, "observed, %", "tick")
     points = [(x(p), y(o)) for p, o in zip(found.predicted, found.observed, strict=True)]
-    drawing.path(points, "stroke hard")
+    for (px, _), (low, high) in zip(points, found.interval(), strict=True):
+        drawing.line(px, y(low), px, y(high), "whisker hard")
+    drawing.path(points, "stroke thin hard faint")
     heaviest = float(found.weight.max(initial=1.0))
     for (px, py), weight in zip(points, found.weight, strict=True):
         drawing.add("circle", cx=px, cy=py, r=3 + 4 * math.sqrt(weight / heaviest), class_="dot hard")

@@ -61,6 +61,7 @@ def fixed(value: float | None, places: int = 4, sign: bool = False) -> str:
     """
     if value is None or math.isnan(value):
         return "–"
+    value = 0.0 if abs(value) < 0.5 * 10.0**-places else value  # no minus before a zero
     text = f"{value:{'+' if sign else ''},.{places}f}"
     return text.replace("-", MINUS)
 
@@ -164,10 +165,14 @@ def _quiet(category: str) -> str:
 
 
 def _oblique(forest: Forest, node: int) -> str:
-    parts: list[str] = []
-    for term in range(forest.term_offset[node], forest.term_offset[node + 1]):
-        weight = int(forest.term_weight[term])
-        sign = (" − " if weight < 0 else " + ") if parts else ("−" if weight < 0 else "")
-        factor = "" if abs(weight) == 1 else f"{abs(weight)}·"
-        parts.append(f"{sign}{factor}{forest.schema.features[forest.term_feature[term]].name}")
-    return f"{''.join(parts)} ≤ {number(float(forest.threshold[node]))}"
+    """The terms by size, with weights relative to the largest: what is weighed and how much, not the integers that do it."""
+    terms = range(forest.term_offset[node], forest.term_offset[node + 1])
+    weights = {term: int(forest.term_weight[term]) for term in terms}
+    largest = max(abs(weight) for weight in weights.values()) or 1
+    text = ""
+    for term, weight in sorted(weights.items(), key=lambda item: -abs(item[1])):
+        sign = (" − " if weight < 0 else " + ") if text else ("−" if weight < 0 else "")
+        share = f"{abs(weight) / largest:.2f}"
+        factor = "" if share == "1.00" else f"{share.removeprefix('0')} "
+        text += f"{sign}{factor}{forest.schema.features[forest.term_feature[term]].name}"
+    return f"{text} ≤ {number(float(forest.threshold[node]) / largest, 3)}"

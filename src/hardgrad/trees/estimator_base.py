@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
     validate_data,
 )
+from threadpoolctl import threadpool_limits
 
 from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.core.gap import GapReport
@@ -30,8 +31,11 @@ from hardgrad.trees.greedy import TrainingRows
 from hardgrad.trees.metrics import METRICS, Metric, class_index, find_metric
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.refine import RefinePlan
-from hardgrad.trees.selection import Problem, Recipe, Selection, make_folds, select
+from hardgrad.trees.selection import FEW_ROWS, Problem, Recipe, Selection, make_folds, select
 from hardgrad.trees.soft_forest import SPLITS, SoftForest
+
+L1 = (3e-4, 3e-3, 2e-2)
+LIGHT_L1 = 3e-5  # with many rows directions are learned well enough to need little penalty
 
 Array = NDArray[np.float64]
 
@@ -53,7 +57,7 @@ class SoftForestBase:
     learning_rate: float
     max_iter: int
     batch_size: int
-    l1: tuple[float, ...]
+    l1: tuple[float, ...] | None
     validation_fraction: float
     leaf_refit: bool
     polish: bool
@@ -141,7 +145,8 @@ class SoftForestBase:
             make_folds(Y, bool(classes), self.validation_fraction, self._seed),
         )  # fmt: skip
         events: list[Event] = []
-        with listen(events.append), listen(self._print_event):
+        # The many small linear algebra calls of a leaf refit are slower on two threads than on one; torch has its own.
+        with threadpool_limits(1, user_api="blas"), listen(events.append), listen(self._print_event):
             selection = self._select(problem, frame)
         self._remember(problem, frame, selection, metric, events)
         return self
@@ -150,14 +155,14 @@ class SoftForestBase:
         if self.budget is not None:
             from hardgrad.trees.budget import parse_budget, select_within
 
-            return select_within(problem, self._recipe(), parse_budget(self.budget), frame)
+            return select_within(problem, self._recipe(len(problem.rows)), parse_budget(self.budget), frame)
         if self.n_estimators is None:
             from hardgrad.trees.summed import select_summed
 
-            return select_summed(problem, self._recipe())
-        return select(problem, self._recipe())
+            return select_summed(problem, self._recipe(len(problem.rows)))
+        return select(problem, self._recipe(len(problem.rows)))
 
-    def _recipe(self) -> Recipe:
+    def _recipe(self, n_rows: int) -> Recipe:
         plan = RefinePlan(
             steps=self.max_iter,
             batch_size=self.batch_size,
@@ -170,13 +175,21 @@ class SoftForestBase:
         return Recipe(
             n_trees=self.n_estimators or 20,
             depth=self.max_depth,
-            l1=tuple(self.l1) if self.split == "sparse_oblique" else tuple(self.l1)[:1],
+            l1=self._penalties(n_rows),
             refine=plan,
             polish=self.polish,
             leaf_refit=self.leaf_refit,
             validation_fraction=self.validation_fraction,
             time_budget=self.time_budget,
         )
+
+    def _penalties(self, n_rows: int) -> tuple[float, ...]:
+        if self.l1 is None:
+            penalties = L1 if n_rows < FEW_ROWS else (LIGHT_L1, *L1)
+        else:
+            penalties = tuple(self.l1)
+        # A penalty on further features means nothing where a node has one.
+        return penalties if self.split == "sparse_oblique" else penalties[:1]
 
     def _hardware(self) -> Hardware:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -197,7 +210,7 @@ class SoftForestBase:
         require(self.learning_rate > 0, "learning_rate", "a positive number")
         require(len(self.temperature) == 2 and min(self.temperature) > 0, "temperature", "two positive numbers (from, to)")
         require(0 < self.validation_fraction < 1, "validation_fraction", "a share between 0 and 1")
-        require(all(penalty >= 0 for penalty in self.l1), "l1", "penalties that are not negative")
+        require(self.l1 is None or all(penalty >= 0 for penalty in self.l1), "l1", "penalties that are not negative")
         require(self.time_budget is None or self.time_budget > 0, "time_budget", "seconds, or None")
         if self.budget is not None:
             from hardgrad.trees.budget import parse_budget

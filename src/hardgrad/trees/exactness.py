@@ -65,8 +65,9 @@ def check_exactness(
     ----------
     forest : the forest to check.
     rows : rows to generate; they hold every threshold and one ulp either side, missing values, infinities, unseen categories.
-    engines : "numba", "native" (the compiled runtime), "c" (the exported source, compiled), "javascript" (in node), "duckdb",
-        "sqlite", "onnx"; all by default. An engine that is not installed, or that cannot express the forest, is skipped with a reason.
+    engines : "numba", "native" (the compiled runtime), "c" (the exported source, compiled), "packed c" (by default only for a forest
+        that was made for a number of bytes), "javascript" (in node), "duckdb", "sqlite"; all by default. An engine that is not
+        installed, or that cannot express the forest, is skipped with a reason.
     random_state : seed of the rows.
 
     Returns
@@ -84,7 +85,11 @@ def check_exactness(
     >>> [check.differing for check in check_exactness(forest_from_trees([tree], ["age"]), rows=100, engines=["sqlite"])]
     [0]
     """
-    names = list(ENGINES) if engines is None else list(engines)
+    names = (
+        [name for name in ENGINES if name != "packed c" or forest.packing]
+        if engines is None
+        else list(engines)
+    )
     for name in names:
         if name not in ENGINES:
             raise ParameterError(

@@ -180,6 +180,14 @@ def _c(forest: Forest) -> Engine:
     return CEngine(forest)
 
 
+def _packed_c(forest: Forest) -> Engine:
+    from hardgrad.trees.exactness_compiled import CEngine
+
+    if forest.packing is None:
+        raise Unavailable("the forest was not made for a number of bytes")
+    return CEngine(forest, form="packed")
+
+
 def _javascript(forest: Forest) -> Engine:
     from hardgrad.trees.exactness_compiled import NodeEngine
 
@@ -190,6 +198,7 @@ ENGINES: dict[str, Callable[[Forest], Engine]] = {
     "numba": _numba,
     "native": _native,
     "c": _c,
+    "packed c": _packed_c,
     "javascript": _javascript,
     "duckdb": DuckDBEngine,
     "sqlite": SQLiteEngine,

@@ -20,6 +20,8 @@ MAX_BRANCHES = 500
 """Nested ifs up to so many inner nodes, a third faster there; beyond, a table is faster and compiles
 faster."""
 
+MAX_NESTING = 32
+"""Deeper trees are tables: C99 promises 127 levels of blocks, and no one reads that deep."""
 MAX_NOTE = 80
 
 
@@ -33,7 +35,8 @@ def double_body(forest: Forest, name: str, layout: str = "auto") -> CBody:
     if layout not in ("auto", "table", "branches"):
         raise ParameterError(f'layout must be "auto", "table" or "branches", got {layout!r}.')
     inner = forest.n_nodes - forest.n_leaves
-    branches = layout == "branches" or (layout == "auto" and inner <= MAX_BRANCHES)
+    small = inner <= MAX_BRANCHES and forest.depth() <= MAX_NESTING
+    branches = layout == "branches" or (layout == "auto" and small)
     scored = np.unique(forest.term_feature)
     leaves = _leaf_order(forest)
     find = _branches(forest, name, leaves, scored) if branches else _table(forest, name, leaves, scored)

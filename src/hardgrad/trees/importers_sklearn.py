@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ExportError, ParameterError
+from hardgrad.trees.float_rounding import largest_double_not_above
 from hardgrad.trees.forest import Label
 from hardgrad.trees.importers_common import (
     Choice,
@@ -23,7 +24,6 @@ from hardgrad.trees.importers_common import (
     PeerTree,
     category_labels,
     choose_names,
-    largest_double_not_above,
 )
 
 SINGLE = ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ArtifactError, ExportError, HardgradError
+from hardgrad.trees.float_rounding import largest_double_below_float
 from hardgrad.trees.forest import Label
 from hardgrad.trees.importers_common import (
     Choice,
@@ -26,7 +27,6 @@ from hardgrad.trees.importers_common import (
     Steps,
     category_labels,
     choose_names,
-    largest_double_below_float,
     steps_of_codes,
 )
 from hardgrad.trees.importers_ubjson import read_ubjson

@@ -34,7 +34,10 @@ const placesOf = (values) => {
   const size = Math.max(...values.map(Math.abs));
   return size > 0 ? clamp(3 - Math.floor(Math.log10(size)), 0, 9) : 0;
 };
-const fixed = (value, places) => (value > 0 ? "+" : "") + minus(value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places }));
+const fixed = (value, places) => {
+  const shown = Math.abs(value) < 0.5 * 10 ** -places ? 0 : value; // no minus before a zero
+  return (shown > 0 ? "+" : "") + minus(shown.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places }));
+};
 const signed = (value) => (value > 0 ? "+" : "") + number(value);
 const count = (value) => (Number.isInteger(value) || value >= 100 ? whole.format(value) : grouped.format(value));
 const percent = (share, places = 1) => (Number.isFinite(share) ? minus((100 * share).toFixed(places)) + "\u202f%" : "\u2013");
