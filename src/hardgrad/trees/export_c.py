@@ -233,8 +233,7 @@ def _source(forest: Forest, name: str, body: CBody) -> str:
 def _guards(name: str) -> str:
     return f"""/* Exactness needs plain IEEE doubles. */
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(_M_FP_FAST)
-#error "{name}.c must not be compiled with -ffast-math or -Ofast: sums have an order and NaN is a missing
-# value"
+#error "{name}.c must not be compiled with -ffast-math or -Ofast: sums have an order and NaN is a missing value"
 #endif
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
 #error "{name}.c must not be compiled with -ffinite-math-only: NaN is a missing value"

@@ -96,10 +96,13 @@ def _values(forest: Forest, name: str, leaves: NDArray[np.int64]) -> str:
     rows = ["{" + ", ".join(map(c.c_double, row)) + "}" for row in forest.value[leaves].tolist()]
     numbers = leaves.tolist()
     outputs = f"{name.upper()}_OUTPUTS"
+    base = c.c_table(f"double {name}_base[{outputs}]", map(c.c_double, forest.base.tolist()))
+    if not forest.n_trees:
+        return f"{base}\n"
     return f"""/* Leaf values, the numbers of the leaves among all nodes, and where the sum starts. */
-{c.c_table(f"double {name}_value[][{outputs}]", rows or ["{0}"])}
+{c.c_table(f"double {name}_value[][{outputs}]", rows)}
 {c.c_table(f"{c.integer_type(numbers)} {name}_node_number[]", map(str, numbers))}
-{c.c_table(f"double {name}_base[{outputs}]", map(c.c_double, forest.base.tolist()))}
+{base}
 """
 
 
