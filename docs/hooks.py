@@ -81,7 +81,6 @@ def command() -> str:
     top: Any = get_command(importlib.import_module("hardgrad.cli.main").app)
     parts = []
     for name, sub in sorted(top.commands.items()):
-        context = sub.make_context(name, [], resilient_parsing=True)
         rows = []
         for parameter in sub.params:
             if getattr(parameter, "hidden", False):
@@ -93,7 +92,11 @@ def command() -> str:
                 else parameter.name.upper()
             )
             rows.append((f"`{spelled}`", getattr(parameter, "help", "") or ""))
-        usage = " ".join(sub.collect_usage_pieces(context))
+        arguments = [parameter for parameter in sub.params if parameter.param_type_name == "argument"]
+        usage = (
+            " ".join(a.name.upper() if a.required else f"[{a.name.upper()}]" for a in arguments)
+            + " [OPTIONS]"
+        )
         parts.append(
             f"### `hardgrad {name}`\n\n{inspect.cleandoc(sub.help or '')}\n\n```console\n$ hardgrad {name} {usage}\n```\n"
         )
