@@ -45,7 +45,7 @@ class Reliability:
     error: float
 
     def interval(self) -> list[tuple[float, float]]:
-        """Return where the true frequency of each bin lies with 95 % confidence (Wilson's score interval)."""
+        """Return where the true frequency of each bin lies with 95 % confidence (Wilson's score interval, a weight is a count)."""
         z2 = 1.96**2
         centre = (self.observed + z2 / (2 * self.weight)) / (1 + z2 / self.weight)
         inside = self.observed * (1 - self.observed) / self.weight + z2 / (4 * self.weight**2)

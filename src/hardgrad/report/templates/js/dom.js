@@ -46,6 +46,12 @@ const cut = (text, length) => {
   return points.length <= length ? text : points.slice(0, Math.max(length - 1, 1)).join("") + "\u2026";
 };
 
+// A text in at most so many lines, broken at spaces; what does not fit is cut.
+function wrap(text, length, most) {
+  const at = most > 1 && Array.from(text).length > length ? text.lastIndexOf(" ", length) : -1;
+  return at > 0 ? [text.slice(0, at), ...wrap(text.slice(at + 1), length, most - 1)] : [cut(text, length)];
+}
+
 // Calls back with the width of an element now and whenever it changes.
 function onWidth(host, draw) {
   let last = 0;

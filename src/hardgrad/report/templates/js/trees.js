@@ -41,9 +41,11 @@ function flowPicture(tree, width, output, path) {
         svg("title", { text: describe(child, output) })));
       top = bottom;
     }
-    // On a thick band the question stands inside it, clear of the edge; above a thin one.
-    const inside = at.get(forest.left[node]).high >= 24;
-    texts.append(svg("text", { x: inside ? x + 10 : x, y: round(y - high / 2 + (inside ? 16 : -6)), class: "asks" + (inside ? " inside" : "") + side(node) }, document.createTextNode(cut(asks(node)[0], Math.floor((column - 10) / 6.3))), svg("title", { text: describe(node, output) })));
+    // On a thick band the question stands inside it, clear of the edge, in two lines where it is long; above a thin one.
+    const room = at.get(forest.left[node]).high, inside = room >= 24;
+    const lines = wrap(asks(node)[0], Math.floor((column - 12) / 6.3), room >= 40 ? 2 : 1), left = inside ? x + 10 : x;
+    texts.append(svg("text", { y: round(y - high / 2 + (inside ? 16 : -6)), class: "asks" + (inside ? " inside" : "") + side(node) },
+      ...lines.map((line, k) => svg("tspan", { x: left, dy: k ? 15 : null, text: line })), svg("title", { text: describe(node, output) })));
   }
   return svg("svg", { viewBox: `0 0 ${round(full)} ${round(height)}`, width: round(full), height: round(height), role: "img", "aria-label": `tree ${tree + 1}`, class: path ? "has-path" : null }, bands, joints, texts);
 }
