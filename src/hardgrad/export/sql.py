@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import ClassVar
 
-from sqlglot import exp
+from sqlglot import exp, parse_one
+from sqlglot.errors import SqlglotError
 
-from hardgrad.core.errors import ExportError
+from hardgrad.core.errors import ExportError, ParameterError
 
 
 def column(name: str) -> exp.Expr:
@@ -277,3 +278,22 @@ def floored_division(
     shifted = exp.Paren(this=exp.Add(this=inner, expression=integer(divisor)))
     rest = exp.Paren(this=exp.Mod(this=shifted, expression=integer(divisor)))
     return divide(exp.Paren(this=exp.Sub(this=value(), expression=rest)), integer(divisor))
+
+
+def parse_table(table: str, dialect: SqlDialect, alias: str) -> exp.Expr:
+    """Read what stands after FROM and give it an alias. Raises `ParameterError` for anything but one table, function or SELECT."""
+    expected = "expected what stands after FROM: a name (quoted if it is unusual), a function or a SELECT in parentheses"
+    try:
+        select = parse_one(f"SELECT * FROM {table}", dialect=dialect.sqlglot_name)
+    except SqlglotError as error:
+        raise ParameterError(
+            f"got table={table!r} for {dialect.name}; {expected} ({str(error).splitlines()[0]})."
+        ) from None
+    clauses = {key for key, value in select.args.items() if value} - {"kind", "expressions", "from_"}
+    if not isinstance(select, exp.Select) or clauses or "from_" not in select.args:
+        raise ParameterError(f"got table={table!r}; {expected}.")
+    source: exp.Expr = select.args["from_"].this
+    if source.args.get("alias") or source.args.get("joins"):
+        raise ParameterError(f"got table={table!r}, which has an alias or a join; {expected}.")
+    source.set("alias", exp.TableAlias(this=exp.Identifier(this=alias, quoted=False)))
+    return source

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from sqlglot import exp, parse_one
-from sqlglot.errors import SqlglotError
+from sqlglot import exp
 
 from hardgrad.core.errors import ExportError, ParameterError, suggestion
 from hardgrad.export.sql import (
@@ -27,6 +26,7 @@ from hardgrad.export.sql import (
     is_null,
     left_sum,
     null,
+    parse_table,
     step_function,
     weighted_sum,
 )
@@ -107,7 +107,7 @@ class ForestQuery:
         self.prefix = "hg"
         while self.prefix + "_" in table.lower():
             self.prefix += "x"
-        self.source = _parse_table(table, dialect, f"{self.prefix}_rows")
+        self.source = parse_table(table, dialect, f"{self.prefix}_rows")
         self.physical = _physical_names(forest, dialect, rename)
         self._layers: list[tuple[str, exp.Select, bool]] = []
 
@@ -363,24 +363,6 @@ def _alias(expression: exp.Expr, name: str) -> exp.Expr:
 
 def _is_name(expression: exp.Expr, name: str) -> bool:
     return isinstance(expression, exp.Column) and not expression.args.get("table") and expression.name == name
-
-
-def _parse_table(table: str, dialect: SqlDialect, alias: str) -> exp.Expr:
-    expected = "expected what stands after FROM: a name (quoted if it is unusual), a function or a SELECT in parentheses"
-    try:
-        select = parse_one(f"SELECT * FROM {table}", dialect=dialect.sqlglot_name)
-    except SqlglotError as error:
-        raise ParameterError(
-            f"got table={table!r} for {dialect.name}; {expected} ({str(error).splitlines()[0]})."
-        ) from None
-    clauses = {key for key, value in select.args.items() if value} - {"kind", "expressions", "from_"}
-    if not isinstance(select, exp.Select) or clauses or "from_" not in select.args:
-        raise ParameterError(f"got table={table!r}; {expected}.")
-    source: exp.Expr = select.args["from_"].this
-    if source.args.get("alias") or source.args.get("joins"):
-        raise ParameterError(f"got table={table!r}, which has an alias or a join; {expected}.")
-    source.set("alias", exp.TableAlias(this=exp.Identifier(this=alias, quoted=False)))
-    return source
 
 
 def _physical_names(forest: Forest, dialect: SqlDialect, rename: Mapping[str, str]) -> list[str]:
