@@ -126,31 +126,30 @@ class GraphWriter:
     def tree_ensemble(self, X: str, trees: TreeTable, targets: int, dtype: Any) -> str:
         """Add the operator `TreeEnsemble`: [rows, columns] -> [rows, targets], each the sum of the leaves of its trees."""
         leaf = trees.feature < 0
-        inner = np.flatnonzero(~leaf)
-        lone = np.flatnonzero(
-            leaf[trees.root]
-        )  # the operator has no tree without a test: let both sides be the leaf
+        inner, leaves = np.flatnonzero(~leaf), np.flatnonzero(leaf)
+        # The operator has no tree without a test: give it one between two copies of the leaf. (Twice the same leaf would be allowed
+        # by the standard, but onnx's reference evaluator reads that wrongly.)
+        lone = np.flatnonzero(leaf[trees.root])
         number = np.full(len(leaf), -1, dtype=np.int64)
-        number[inner] = np.arange(len(inner))
-        leaves = np.flatnonzero(leaf)
-        number[leaves] = np.arange(len(leaves))
+        number[inner], number[leaves] = np.arange(len(inner)), np.arange(len(leaves))
+        copied, copies = trees.root[lone], len(leaves) + np.arange(len(lone))
         root = number[trees.root]
         root[lone] = len(inner) + np.arange(len(lone))
-        owner = _owners(trees)
 
         def joined(at_inner: NDArray[Any], at_lone: Any) -> NDArray[Any]:
             return np.concatenate([at_inner, np.broadcast_to(at_lone, (len(lone),))])
 
-        left, right, alone = trees.left[inner], trees.right[inner], number[trees.root[lone]]
+        left, right = trees.left[inner], trees.right[inner]
+        leaves = np.concatenate([leaves, copied])
         attributes = {
             "nodes_featureids": joined(trees.feature[inner], 0).tolist(),
-            "nodes_truenodeids": joined(number[left], alone).tolist(),
-            "nodes_falsenodeids": joined(number[right], alone).tolist(),
+            "nodes_truenodeids": joined(number[left], number[copied]).tolist(),
+            "nodes_falsenodeids": joined(number[right], copies).tolist(),
             "nodes_trueleafs": joined(leaf[left], 1).astype(int).tolist(),
             "nodes_falseleafs": joined(leaf[right], 1).astype(int).tolist(),
             "nodes_missing_value_tracks_true": joined(trees.default_left[inner], 0).astype(int).tolist(),
             "tree_roots": root.tolist(),
-            "leaf_targetids": trees.target[owner[leaves]].astype(int).tolist(),
+            "leaf_targetids": trees.target[_owners(trees)[leaves]].astype(int).tolist(),
             "nodes_splits": self._tensor(joined(trees.threshold[inner], 0.0).astype(dtype), "splits"),
             "nodes_modes": self._tensor(np.full(len(inner) + len(lone), BRANCH_LEQ, dtype=np.uint8), "modes"),
             "leaf_weights": self._tensor(trees.weight[leaves].astype(dtype), "weights"),
