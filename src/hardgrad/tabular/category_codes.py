@@ -150,15 +150,13 @@ def balanced_folds(T: Floats, folds: int, random_state: int) -> NDArray[np.int64
     return fold
 
 
-def hashed_folds(first_row: int, n: int, folds: int, random_state: int) -> NDArray[np.int64]:
+def hashed_folds(number: NDArray[np.int64], folds: int, random_state: int) -> NDArray[np.int64]:
     """Return folds of rows by their numbers alone, the same on every pass over a file.
 
-    >>> hashed_folds(0, 6, 5, 0).tolist() == [*hashed_folds(0, 2, 5, 0), *hashed_folds(2, 4, 5, 0)]
+    >>> hashed_folds(np.arange(6), 5, 0)[2:].tolist() == hashed_folds(np.arange(2, 6), 5, 0).tolist()
     True
     """
-    x = np.arange(first_row, first_row + n, dtype=np.uint64) + np.uint64(random_state) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
+    x = number.astype(np.uint64) + np.uint64(random_state) * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((x ^ (x >> np.uint64(31))) % np.uint64(folds)).astype(np.int64)

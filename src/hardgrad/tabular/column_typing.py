@@ -245,13 +245,13 @@ def _plain_kind(kind: Any, coded: bool) -> ColumnKind | None:
     return "datetime" if types.is_timestamp(kind) or types.is_date(kind) else None
 
 
-def check_finite(name: str, numbers: NDArray[np.float64], first_row: int = 0) -> None:
-    """Raise `DataError` where training values are infinite."""
+def check_finite(name: str, numbers: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> None:
+    """Raise `DataError` where training values are infinite; `rows` are the numbers of the rows, where they do not start at 0."""
     wrong = np.flatnonzero(np.isinf(numbers))
     if len(wrong):
+        row = int(wrong[0]) if rows is None else int(rows[wrong[0]])
         raise DataError(
-            f"column {name!r} holds {numbers[wrong[0]]:g} in row {first_row + int(wrong[0])}. Replace infinite values by missing or by "
-            "a bound."
+            f"column {name!r} holds {numbers[wrong[0]]:g} in row {row}. Replace infinite values by missing or by a bound."
         )
 
 

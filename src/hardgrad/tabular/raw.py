@@ -187,7 +187,7 @@ def encode_categories(name: str, values: Any, categories: Sequence[str]) -> NDAr
     ------
     SchemaError : a value is a date/time, bytes or a container.
     """
-    texts, numbers = distinct_texts(name, values)
+    texts, numbers = _texts(name, values)
     position = {category: k for k, category in enumerate(categories)}
     known = np.array([*(position.get(text, len(position)) for text in texts), -1], dtype=np.int64)
     return known[numbers]
@@ -195,12 +195,25 @@ def encode_categories(name: str, values: Any, categories: Sequence[str]) -> NDAr
 
 def distinct_texts(name: str, values: Any) -> tuple[list[str], NDArray[np.int64]]:
     """Return the distinct texts of a categorical column, in order of appearance, and each row's number among them, -1 if missing."""
+    texts, numbers = _texts(name, values)
+    # A dictionary may hold texts that no row has, in any order. Of equal indices the last assignment stays: go backwards.
+    first = np.full(len(texts) + 1, len(numbers), dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    order = np.argsort(first[:-1], kind="stable")
+    order = order[first[order] < len(numbers)]
+    rank = np.full(len(texts) + 1, -1, dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return [texts[k] for k in order], rank[numbers]
+
+
+def _texts(name: str, values: Any) -> tuple[list[str], NDArray[np.int64]]:
+    """Texts, each once, and each row's number among them, -1 where missing."""
     if not isinstance(values, np.ndarray):
         coded = _dictionary(values)
         if coded is not None:
             distinct, index = coded
-            texts, numbers = distinct_texts(name, _object_array(distinct))
-            return texts, np.append(numbers, -1)[index]
+            texts, numbers = _texts(name, _object_array(distinct))
+            return texts, numbers[index]
         values = plain_array(values)
     if values.dtype.kind in "Mm":
         raise _no_category(name, 0, values[0]) if len(values) else _no_category(name, 0, values.dtype)

@@ -178,12 +178,12 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> pa.Table:
             raise damaged(path, "Parquet", error) from None
 
 
-def open_parquet(path: Path) -> Any:
-    """Open a Parquet file. Raises `DataError` where it is none, or is damaged."""
+def open_parquet(path: Path, coded: Sequence[str] = ()) -> Any:
+    """Open a Parquet file, some columns to be read as dictionaries. Raises `DataError` where it is none, or is damaged."""
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, read_dictionary=list(coded), pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, "Parquet", error) from None
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.tabular.arrow import column_to_arrow, to_arrow
 
+MAX_STREAMED_CLASSES = 1000
 Label = str | int | float | bool
 MAX_INTEGER_CLASSES = 20
 """Whole numbers with more different values than this are a quantity, not classes, unless the task says otherwise."""
@@ -73,17 +74,9 @@ def prepare_target(column: Any, task: str = "auto", *, name: str = "target", min
     if _several(column):
         return _several_targets(column, task, name, minimum_rows)
     values = _values(name, column)
-    _check_complete(name, values, minimum_rows)
-    kind = values.type
-    words = _is_text(kind) or pa.types.is_boolean(kind)
-    if not words and not (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    ):
-        raise DataError(f"target {name!r} has type {kind}. Expected numbers, text or booleans; convert it.")
-    if task == "regression" and words:
-        raise DataError(
-            f"target {name!r} is {kind}, so there is nothing to regress on. Convert it to numbers, or classify."
-        )
+    _check_rows(name, len(values), minimum_rows)
+    _check_complete(name, values)
+    words = _check_kind(name, values.type, task)
     if task == "classification" or (task == "auto" and (words or _few_whole_numbers(values))):
         return _classification(name, values)
     return _regression(name, values)
@@ -118,24 +111,44 @@ def _values(name: str, column: Any) -> Any:
     return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
-def _check_complete(name: str, values: Any, minimum_rows: int) -> None:
-    if len(values) < minimum_rows:
+def _check_kind(name: str, kind: Any, task: str) -> bool:
+    """Tell whether targets of this Arrow type are words or booleans, not numbers. Raises `DataError` where they are neither."""
+    words = bool(_is_text(kind) or pa.types.is_boolean(kind))
+    if not words and not (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    ):
+        raise DataError(f"target {name!r} has type {kind}. Expected numbers, text or booleans; convert it.")
+    if task == "regression" and words:
         raise DataError(
-            f"target {name!r} has {len(values)} rows; expected at least {minimum_rows}. Get more data."
+            f"target {name!r} is {kind}, so there is nothing to regress on. Convert it to numbers, or classify."
         )
+    return words
+
+
+def _check_rows(name: str, rows: int, minimum_rows: int) -> None:
+    if rows < minimum_rows:
+        raise DataError(f"target {name!r} has {rows} rows; expected at least {minimum_rows}. Get more data.")
+
+
+def _check_complete(name: str, values: Any, number: NDArray[np.int64] | None = None) -> None:
+    """Raise `DataError` where a value is missing or infinite; `number` are the numbers of the rows, where they do not start at 0."""
     missing = pc.is_null(values, nan_is_null=True)
     count = pc.sum(missing).as_py() or 0
     if count:
         row = pc.index(missing, True).as_py()
-        raise DataError(
-            f"target {name!r} is missing in {count:,} of {len(values):,} rows, first in row {row}. Drop these rows, or fill them in."
+        where = (
+            f"in {count:,} of {len(values):,} rows, first in row {row}"
+            if number is None
+            else f"in row {number[row]}"
         )
+        raise DataError(f"target {name!r} is missing {where}. Drop such rows, or fill them in.")
     if pa.types.is_floating(values.type):
         infinite = pc.is_inf(values)
         if pc.any(infinite).as_py():
             row = pc.index(infinite, True).as_py()
+            shown = row if number is None else number[row]
             raise DataError(
-                f"target {name!r} holds {values[row].as_py()} in row {row}. Drop the row, or put a bound in its place."
+                f"target {name!r} holds {values[row].as_py()} in row {shown}. Drop the row, or put a bound in its place."
             )
 
 
@@ -186,8 +199,75 @@ def check_labels(name: str, labels: list[Any], rows: int) -> None:
 
 def _regression(name: str, values: Any) -> Target:
     y = np.array(values.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-    if (y == y[0]).all():
-        raise DataError(
-            f"target {name!r} is {y[0]:g} in all {len(y):,} rows: there is nothing to learn. Choose another target."
-        )
+    _check_varies(name, float(y.min()), float(y.max()), len(y))
     return Target("regression", (), y, name)
+
+
+def _check_varies(name: str, low: float, high: float, rows: int) -> None:
+    if low == high:
+        raise DataError(
+            f"target {name!r} is {low:g} in all {rows:,} rows: there is nothing to learn. Choose another target."
+        )
+
+
+# --- piece by piece --------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class JudgedTarget:
+    """What a target is: the task, the classes with their shares (empty for a regression), and the mean of a regression."""
+
+    task: Literal["classification", "regression"]
+    classes: tuple[Label, ...]
+    share: NDArray[np.float64]
+    mean: float
+
+
+class TargetTotals:
+    """A target seen piece by piece; the same decisions as `prepare_target`, in memory that does not grow with the rows.
+
+    Parameters
+    ----------
+    name, kind : name and Arrow type of the column.
+    task : see `prepare_target`.
+    """
+
+    def __init__(self, name: str, kind: Any, task: str) -> None:
+        self.name, self.task, self.rows = name, task, 0
+        self.words = _check_kind(name, kind.value_type if pa.types.is_dictionary(kind) else kind, task)
+        self._weights: dict[Any, float] = {}
+        self._low, self._high, self._sum, self._weight = np.inf, -np.inf, 0.0, 0.0
+
+    def add(self, values: Any, weight: NDArray[np.float64], number: NDArray[np.int64]) -> None:
+        """Add rows: an Arrow array, weights and row numbers."""
+        _check_complete(self.name, values, number)
+        self.rows += len(values)
+        if len(self._weights) <= MAX_STREAMED_CLASSES and self.task != "regression":
+            coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+            labels = coded.dictionary.to_pylist()
+            index = coded.indices.to_numpy(zero_copy_only=False)
+            seen = np.bincount(index, minlength=len(labels)) > 0
+            added = np.bincount(index, weights=weight, minlength=len(labels))
+            for label, share in ((labels[k], float(added[k])) for k in np.flatnonzero(seen).tolist()):
+                self._weights[label] = self._weights.get(label, 0.0) + share
+        if not self.words:
+            y = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            self._low, self._high = min(self._low, y.min()), max(self._high, y.max())
+            self._sum, self._weight = self._sum + float(weight @ y), self._weight + float(weight.sum())
+
+    def judge(self, minimum_rows: int = 2) -> JudgedTarget:
+        """Decide. Raises `DataError` as `prepare_target` does."""
+        _check_rows(self.name, self.rows, minimum_rows)
+        counted = len(self._weights) <= MAX_STREAMED_CLASSES
+        few = self.task != "regression" and counted and not self.words
+        if few and self.task == "auto":
+            few = whole_classes(np.array([float(label) for label in self._weights]), self.rows)
+        if not (self.words or few or self.task == "classification"):
+            _check_varies(self.name, float(self._low), float(self._high), self.rows)
+            return JudgedTarget("regression", (), np.empty(0), self._sum / self._weight)
+        if not counted:
+            raise DataError(
+                f"target {self.name!r} has more than {MAX_STREAMED_CLASSES:,} different values. Choose another target, or regress on it."
+            )
+        labels = sorted(self._weights)
+        check_labels(self.name, labels, self.rows)
+        share = np.array([self._weights[label] for label in labels])
+        return JudgedTarget("classification", tuple(labels), share / share.sum(), 0.0)

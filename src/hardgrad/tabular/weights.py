@@ -11,7 +11,9 @@ from hardgrad.core.errors import DataError
 from hardgrad.tabular.raw import is_missing, plain_array
 
 
-def check_weights(weight: Any, n: int, *, name: str = "sample_weight") -> NDArray[np.float64]:
+def check_weights(
+    weight: Any, n: int, *, name: str = "sample_weight", number: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
     """Return row weights as float64 [n]: how many rows of weight 1 each row stands for.
 
     Parameters
@@ -19,6 +21,7 @@ def check_weights(weight: Any, n: int, *, name: str = "sample_weight") -> NDArra
     weight : values [n], a column of any data frame, or None for weight 1 everywhere. Weight 0 leaves a row out.
     n : number of rows.
     name : what messages call them.
+    number : what messages call the rows, where these are a piece of a table; then all weights may be zero.
 
     Raises
     ------
@@ -37,18 +40,23 @@ def check_weights(weight: Any, n: int, *, name: str = "sample_weight") -> NDArra
     if values.dtype.kind not in "fiub":
         for row, value in enumerate(values):
             if not is_missing(value) and not isinstance(value, (int, float, np.number)):
-                raise DataError(f"{name} holds {value!r} in row {row}; expected a number.")
+                raise DataError(f"{name} holds {value!r} in row {_shown(row, number)}; expected a number.")
         values = np.array([np.nan if is_missing(value) else value for value in values])
     checked = values.astype(np.float64)
     wrong = np.flatnonzero(~(np.isfinite(checked) & (checked >= 0)))
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
-            f"{name} holds {checked[row]:g} in row {row}; expected a finite number that is not negative. Drop the row or correct it."
+            f"{name} holds {checked[row]:g} in row {_shown(row, number)}; expected a finite number that is not negative. Drop the row or "
+            "correct it."
         )
-    if not checked.any():
+    if number is None and not checked.any():
         raise DataError(f"{name} is zero everywhere; at least one row needs a positive weight.")
     return checked
+
+
+def _shown(row: int, number: NDArray[np.int64] | None) -> int:
+    return row if number is None else int(number[row])
 
 
 def _values(weight: Any) -> Any:
