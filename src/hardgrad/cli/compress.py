@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hardgrad.cli.models import FOREIGN, MODEL_FILE, ModelArgument, RenameOption, parse_renames, read_model
 from hardgrad.cli.tables import read_scoring_table
 from hardgrad.cli.terminal import JsonOption, QuietOption, Terminal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from hardgrad.trees.forest import Forest
 
 
 def compress(
@@ -30,6 +35,10 @@ def compress(
         Path | None, typer.Option("-o", "--out", help="Model file to write; default: beside the model.")
     ] = None,
     rename: RenameOption = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the table that a foreign model was not trained on. Repeatable."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -39,13 +48,12 @@ def compress(
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     table = read_scoring_table(data, parse_renames(rename))
-    if model.suffix.lower() in FOREIGN and model.exists():
-        from hardgrad.trees.importers import import_forest
-
-        features = table.drop_columns([target]) if target in table.schema.names else table
-        forest = import_forest(model, data=features)
-    else:
-        forest = read_model(model)
+    foreign = model.suffix.lower() in FOREIGN and model.exists()
+    forest = (
+        _import(model, table, [*(drop or ()), *([target] if target else ())])
+        if foreign
+        else read_model(model)
+    )
     found = compress_forest(forest, table, budget=budget, target=target, metric=metric, random_state=seed)
     source = model / MODEL_FILE if model.is_dir() else model
     path = found.forest.save(out or source.with_name(f"{source.stem}-compressed.safetensors"))
@@ -61,3 +69,20 @@ def compress(
         f"{found.metric} {found.before:.4f} -> {found.after:.4f}, same answer on {100 * found.agreement:.1f} % {rows}",
     )
     terminal.line("wrote", str(path))
+
+
+def _import(model: Path, table: pa.Table, aside: list[str]) -> Forest:
+    """Import a foreign model; the table says what its columns are: those that the model names, else all but target and dropped."""
+    from hardgrad.core.errors import HardgradError
+    from hardgrad.tabular.reading import require_columns
+    from hardgrad.trees.importers import import_forest
+
+    require_columns(aside, table.column_names, "the table")
+    features = table.drop_columns(aside)
+    try:
+        named = list(import_forest(model).schema.names)
+    except HardgradError:
+        named = []  # a model that needs the table to be understood, for its categories
+    if named and set(named) <= set(features.column_names):
+        features = features.select(named)
+    return import_forest(model, data=features)

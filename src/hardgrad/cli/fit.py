@@ -37,6 +37,9 @@ def fit(
         bool | None, typer.Option("--unbounded", help="No bound on size: most accurate, a few hundred trees.")
     ] = None,
     depth: Annotated[int | None, typer.Option(help="Depth of the trees [default: 4].")] = None,
+    max_iter: Annotated[
+        int | None, typer.Option(help="Gradient steps of a candidate [default: 600].")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="sparse_oblique, axis or oblivious.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed [default: 0].")] = None,
     jobs: Annotated[int | None, typer.Option(help="Threads [default: all cores].")] = None,
@@ -79,7 +82,7 @@ def fit(
     terminal = Terminal(as_json=as_json, quiet=quiet)
     asked: dict[str, Any] = {
         "table": table, "target": target, "budget": budget, "metric": metric, "time_budget": time_budget, "trees": trees,
-        "unbounded": unbounded, "depth": depth, "split": split, "seed": seed, "jobs": jobs, "devices": devices,
+        "unbounded": unbounded, "depth": depth, "max_iter": max_iter, "split": split, "seed": seed, "jobs": jobs, "devices": devices,
         "accelerator": accelerator, "weights": weights, "drop": drop or None, "categorical": categorical or None,
         "model": model, "task": task, "test_fraction": test_fraction, "rows": rows,
     }  # fmt: skip

@@ -23,6 +23,7 @@ class FitSettings:
     trees: int | None = None
     unbounded: bool = False
     depth: int | None = None
+    max_iter: int | None = None
     split: str | None = None
     seed: int = 0
     jobs: int = -1
@@ -74,6 +75,7 @@ class FitSettings:
         return {
             "n_estimators": self.trees,
             "max_depth": self.depth,
+            "max_iter": self.max_iter,
             "split": self.split,
             "budget": self.budget,
             "metric": self.metric,

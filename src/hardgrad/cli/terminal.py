@@ -14,6 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+WIDE = 240
+"""Columns of a table that goes to a file or another program."""
 OK, FAILED, USAGE, MISSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 JsonOption = Annotated[
@@ -43,7 +45,10 @@ class Terminal:
         """Rich's console on standard output; lines are never broken, so that what is copied is whole."""
         from rich.console import Console
 
-        return Console(quiet=self.quiet, soft_wrap=True, highlight=False, emoji=False, markup=False)
+        width = None if sys.stdout.isatty() else WIDE
+        return Console(
+            quiet=self.quiet, soft_wrap=True, highlight=False, emoji=False, markup=False, width=width
+        )
 
     def line(self, label: str, text: str) -> None:
         """Print one line of a summary: a short label and what there is to say."""

@@ -21,6 +21,7 @@ from hardgrad.trees.conditions import seconds_to_datetime
 from hardgrad.trees.forest import Forest
 
 Floats = NDArray[np.float64]
+DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,14 @@ class Scale:
     Parameters
     ----------
     spread : a numeric change of this size costs 1.
-    whole : only whole numbers are proposed, because the column has no others.
+    unit : only multiples of it are proposed, because the column has no other values: 1 for whole numbers and seconds, 86,400 for days;
+        0 for any number.
     centre : where a missing number moves to, if it may: the cell's value nearest to this.
     common : categories, the most frequent first.
     """
 
     spread: float = 1.0
-    whole: bool = False
+    unit: float = 0.0
     centre: float = 0.0
     common: tuple[str, ...] = ()
 
@@ -53,7 +55,7 @@ def measure_scales(forest: Forest, columns: Sequence[NDArray[Any]]) -> list[Scal
             counts = Counter(texts)
             scales.append(Scale(common=tuple(sorted(counts, key=lambda name: (-counts[name], name)))))
         elif column.kind == "boolean":
-            scales.append(Scale(whole=True))
+            scales.append(Scale(unit=1.0))
         else:
             scales.append(_number_scale(column, values, breakpoints(forest, number)))
     return scales
@@ -62,7 +64,10 @@ def measure_scales(forest: Forest, columns: Sequence[NDArray[Any]]) -> list[Scal
 def _number_scale(column: Column, values: NDArray[Any], breaks: Floats) -> Scale:
     numbers = column_numbers(column, values)
     finite = numbers[np.isfinite(numbers)]
-    whole = column.kind == "datetime" or (values.dtype.kind in "iu") or _all_whole(values, finite)
+    if column.kind == "datetime":
+        unit = DAY if len(finite) and bool((finite % DAY == 0).all()) else 1.0
+    else:
+        unit = 1.0 if values.dtype.kind in "iu" or _all_whole(values, finite) else 0.0
     centre = float(np.median(finite)) if len(finite) else 0.0
     ranges = []
     if len(finite):
@@ -72,7 +77,7 @@ def _number_scale(column: Column, values: NDArray[Any], breaks: Floats) -> Scale
     if len(breaks):
         ranges.append(float(breaks[-1]) - float(breaks[0]))
     spread = next((r for r in ranges if r > 0 and math.isfinite(r)), 1.0)
-    return Scale(spread, whole, centre)
+    return Scale(spread, unit, centre)
 
 
 def _all_whole(values: NDArray[Any], finite: Floats) -> bool:
@@ -169,8 +174,8 @@ def _alternatives(
     for low, high in zip(lows, highs, strict=True):
         if not missing and low < x <= high:
             continue
-        nearest = _nearest(x, low, high, scale.whole)
-        raw = None if nearest is None else _raw_number(column, nearest)
+        nearest = _nearest(x, low, high, scale.unit)
+        raw = None if nearest is None else _raw_number(column, nearest, scale.unit)
         if raw is not None:
             assert nearest is not None
             candidates.append((1.0 if flat else abs(nearest - x) / scale.spread, raw))
@@ -183,26 +188,27 @@ def _one(value: Any) -> NDArray[Any]:
     return array
 
 
-def _nearest(x: float, low: float, high: float, whole: bool) -> float | None:
-    """The number of the cell (low, high] that is nearest to x, or None where the cell has no (whole) number."""
+def _nearest(x: float, low: float, high: float, unit: float) -> float | None:
+    """The number of the cell (low, high] that is nearest to x, or None where the cell has none (that is a multiple of the unit)."""
     if low < x <= high:
-        nearest = x if not whole or x == math.floor(x) else float(math.floor(x))
+        nearest = math.floor(x / unit) * unit if unit else x
         if nearest > low:
             return nearest
         x = low
     if x <= low:
         if low == -math.inf:
             return None
-        nearest = float(math.floor(low) + 1) if whole else math.nextafter(low, math.inf)
+        nearest = (math.floor(low / unit) + 1) * unit if unit else math.nextafter(low, math.inf)
     else:
-        nearest = float(math.floor(high)) if whole else high
+        nearest = math.floor(high / unit) * unit if unit else high
     return nearest if low < nearest <= high and math.isfinite(nearest) else None
 
 
-def _raw_number(column: Column, number: float) -> Any:
+def _raw_number(column: Column, number: float, unit: float) -> Any:
     """A number of a cell as a raw value, or None where the column's type cannot hold it."""
     if column.kind == "datetime":
-        return seconds_to_datetime(number)
+        time = seconds_to_datetime(number)
+        return time.date() if time is not None and unit == DAY else time
     return int(number) if number == math.floor(number) and abs(number) < 2**53 else float(number)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import DataError, ParameterError
+from hardgrad.tabular.schema import category_text
 from hardgrad.trees.attribution import attribute
 from hardgrad.trees.cells import measure_scales
 from hardgrad.trees.conditions import condition_text, value_text
@@ -326,7 +327,7 @@ def _output_name(forest: Forest, output: int) -> str:
     target = forest.target or "target"
     if forest.task == "regression":
         return target if forest.n_outputs == 1 else f"{target} {output}"
-    label = forest.classes[1] if forest.link == "sigmoid" else forest.classes[output]
+    label = category_text(forest.classes[1] if forest.link == "sigmoid" else forest.classes[output])
     what = {"sigmoid": "log-odds", "softmax": "score", "identity": "probability"}[forest.link]
     return f"{what} of {target} = {label}"
 
@@ -335,7 +336,7 @@ def _probabilities(forest: Forest, raw: NDArray[np.float64]) -> dict[str, float]
     if forest.task != "classification":
         return None
     values = forest.raw_to_proba(raw)[0]
-    return {str(label): float(p) for label, p in zip(forest.classes, values, strict=True)}
+    return {category_text(label): float(p) for label, p in zip(forest.classes, values, strict=True)}
 
 
 def _scalar(value: Any) -> Any:

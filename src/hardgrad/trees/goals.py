@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ParameterError, suggestion
+from hardgrad.tabular.schema import category_text
 from hardgrad.trees.forest import Forest
 
 
@@ -63,7 +64,7 @@ def make_goal(forest: Forest, now: NDArray[np.float64], to: Any) -> Goal:
     if forest.task == "regression":
         return _value_goal(forest, float(raw[0, 0]), to)
     current = int(forest.raw_to_class_index(raw)[0])
-    names = [str(label) for label in forest.classes]
+    names = [category_text(label) for label in forest.classes]
     if to is None:
         wished = [k for k in range(len(names)) if k != current]
         wish = (
@@ -72,11 +73,14 @@ def make_goal(forest: Forest, now: NDArray[np.float64], to: Any) -> Goal:
             else f"not {names[current]}"
         )
     else:
-        if str(to) not in names:
+        to = category_text(to)
+        if to not in names and to.casefold() in ("true", "false"):
+            to = to.casefold()
+        if to not in names:
             raise ParameterError(
-                f"to got {to!r}, which is no class of the model; it has {names}.{suggestion(str(to), names)}"
+                f"to got {to!r}, which is no class of the model; it has {names}.{suggestion(to, names)}"
             )
-        wished = [names.index(str(to))]
+        wished = [names.index(to)]
         if wished == [current]:
             raise ParameterError(
                 f"to got {to!r}, which is what this row already gets. Ask for another of {names}."
