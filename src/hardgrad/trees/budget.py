@@ -115,6 +115,7 @@ def select_bytes(problem: Problem, limit: int, frame: Frame, own: Sequence[tuple
     """
     if not problem.folds:
         raise BudgetError("a byte budget needs at least 20 rows, to choose a shape on held-out ones.")
+    frame = settle_unseen(frame, problem.X)
     growers = [*own, *_fresh(problem, frame, limit)]
     tried: list[_Tried] = []
     smallest = 2**62
@@ -145,6 +146,21 @@ def select_bytes(problem: Problem, limit: int, frame: Frame, own: Sequence[tuple
     ranked = tuple(sorted((t.candidate for t in tried), key=lambda c: c.loss))
     front = tuple(front_point(problem, t.candidate, t.trees, t.leaves, t is best) for t in tried)
     return Selection(done.perfect, None, best.candidate, ranked, held, None, front, artifact=done.artifact, codes=whole.frame.codes)
+
+
+def settle_unseen(frame: Frame, X: NDArray[np.float64]) -> Frame:
+    """Let a category not seen in training count as the category nearest to the column's median code.
+
+    Categories that go the way of an unseen one need no text, so this leaves the common ones out of the packed form.
+    """
+    features = list(frame.schema.features)
+    for f, feature in enumerate(features):
+        present = X[~np.isnan(X[:, f]), f]
+        if feature.transform == "codes" and len(feature.codes) > 1 and len(present):
+            known = np.asarray(feature.codes[:-1])
+            nearest = float(known[np.argmin(np.abs(known - np.median(present)))])
+            features[f] = replace(feature, codes=(*feature.codes[:-1], nearest))
+    return replace(frame, schema=replace(frame.schema, features=tuple(features)))
 
 
 def _fresh(problem: Problem, frame: Frame, limit: int) -> list[tuple[str, int, Grower]]:

@@ -15,6 +15,7 @@ from hardgrad.trees.perfect import PerfectForest
 
 MIN_HESSIAN = 0.01
 LEAF_PENALTY = 1.0
+LARGEST_STEP = 3.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def boost(
             rows.codes, target, weight, max_depth=plan.max_depth, max_leaves=plan.max_leaves, min_rows=min_rows,
             rows=_subset(rng, len(rows), plan.row_share), features=_subset(rng, codes.n_features, plan.column_share),
         )  # fmt: skip
-        leaf = newton_leaves(tree.leaf_index, gradient, hessian, rows.weight, 2**plan.max_depth) * plan.learning_rate
+        leaf = newton_leaves(tree.leaf_index, gradient, hessian, rows.weight, 2**plan.max_depth, objective)
+        leaf *= plan.learning_rate
         raw += leaf[tree.leaf_index]
         trees.append(tree)
         leaves.append(leaf)
@@ -131,11 +133,17 @@ def newton_leaves(
     hessian: NDArray[np.float64],
     weight: NDArray[np.float64],
     n_leaves: int,
+    objective: Objective,
 ) -> NDArray[np.float64]:
-    """Return the regularised Newton step of each leaf, [leaves, outputs]."""
+    """Return the regularised Newton step of each leaf, [leaves, outputs].
+
+    Scores of classes move by at most 3: where a class is rare, a full step from its base rate can overshoot by a dozen nats, and the
+    trees that follow then only mend the damage.
+    """
     G = np.stack([np.bincount(index, weight * g, n_leaves) for g in gradient.T], axis=1)
     H = np.stack([np.bincount(index, weight * h, n_leaves) for h in hessian.T], axis=1)
-    return np.asarray(-G / (H + LEAF_PENALTY))
+    step = -G / (H + LEAF_PENALTY)
+    return step if objective.kind == "squared" else np.clip(step, -LARGEST_STEP, LARGEST_STEP)
 
 
 def _subset(rng: np.random.Generator, n: int, share: float) -> NDArray[np.int64] | None:

@@ -24,7 +24,7 @@ def boost_oblivious(
         gradient, hessian = objective.gradient_hessian(raw, rows.Y)
         target, weight = newton_targets(objective, gradient, hessian, rows.weight)
         tree = _grow_oblivious(rows.codes, target, weight, depth)
-        leaf = newton_leaves(tree.leaf_index, gradient, hessian, rows.weight, 2**depth) * learning_rate
+        leaf = newton_leaves(tree.leaf_index, gradient, hessian, rows.weight, 2**depth, objective) * learning_rate
         raw += leaf[tree.leaf_index]
         trees.append(tree)
         leaves.append(leaf)
