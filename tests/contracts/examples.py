@@ -1,0 +1,86 @@
+"""What the artifact contract needs of each kind: small examples, rows to ask them about, their answers, their exports.
+
+Whoever registers an artifact adds a function here under its kind; a kind without examples fails the suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hardgrad.core.artifact import Artifact
+from hardgrad.tabular.schema import Column
+from hardgrad.trees.exactness import ENGINES, check_exactness
+from hardgrad.trees.forest import Packing
+from hardgrad.trees.probe import generate_rows, random_forest
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """One export compared with the reference: how many rows differ, or why it did not run."""
+
+    name: str
+    differing: int
+    skipped_reason: str | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One artifact with what can be asked of it.
+
+    Parameters
+    ----------
+    name : what is special about it.
+    artifact : the artifact.
+    rows : seed -> input made to be awkward for this artifact.
+    answers : (artifact, rows) -> every array that its reference semantics give.
+    exports : (artifact, seed) -> every export run on generated rows.
+    """
+
+    name: str
+    artifact: Artifact
+    rows: Callable[[int], Any]
+    answers: Callable[[Any, Any], list[np.ndarray]]
+    exports: Callable[[Any, int], list[ExportResult]]
+
+
+def forest_examples() -> list[Example]:
+    """Forests of every link, task, label type and shape."""
+    packing = Packing(4, 3, (0,), (0.5,), (0.25,), 0.125, (3,), True)
+    forests = {
+        "binary": random_forest(1, n_trees=4, max_depth=4),
+        "three classes": random_forest(2, n_trees=3, max_depth=3, n_outputs=3),
+        "averaged probabilities": random_forest(
+            3, n_trees=3, n_outputs=4, link="identity", aggregation="mean"
+        ),
+        "regression of two": random_forest(4, n_trees=3, n_outputs=2, task="regression"),
+        "integer labels, axis only": random_forest(5, n_trees=3, oblique=False, classes=(-1, 7)),
+        "boolean labels": random_forest(6, n_trees=2, max_depth=2, classes=(False, True)),
+        "no tree": random_forest(7, n_trees=0),
+        "awkward names": random_forest(
+            8, n_trees=3, columns=[Column("\n'\"\\"), Column("🌲\u202e", "categorical", ("", "\x07", "'"))]
+        ),
+        "with grids": replace(random_forest(9, n_trees=2, max_depth=2, columns=2), packing=packing),
+    }
+
+    def answers(forest: Any, rows: Any) -> list[np.ndarray]:
+        said = [forest.apply(rows), forest.predict_raw(rows), forest.predict(rows)]
+        return [*said, forest.predict_proba(rows)] if forest.task == "classification" else said
+
+    def exports(forest: Any, seed: int) -> list[ExportResult]:
+        engines = None if forest.packing is None else [name for name in ENGINES if name != "packed c"]
+        checks = check_exactness(forest, rows=300, engines=engines, random_state=seed)
+        return [ExportResult(check.engine, check.differing, check.skipped_reason) for check in checks]
+
+    return [
+        Example(
+            name, forest, lambda seed, f=forest: generate_rows(f, 100, random_state=seed), answers, exports
+        )  # type: ignore[misc]
+        for name, forest in forests.items()
+    ]
+
+
+contract_examples: dict[str, Callable[[], list[Example]]] = {"forest": forest_examples}
