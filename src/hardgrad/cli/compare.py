@@ -122,7 +122,7 @@ class Comparison:
     def _fold(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> None:
         import numpy as np
 
-        from hardgrad.cli.training import build_estimator, class_numbers, measure
+        from hardgrad.cli.training import build_estimator, class_numbers, measure, notes_shown_once
         from hardgrad.trees.peers import TITLES, PeerRows, PeerSize, peer_matrix, train_peer
 
         data = self.data
@@ -131,7 +131,8 @@ class Comparison:
             estimator.set_params(n_estimators=None)
         began = time.perf_counter()
         weight = None if data.weight is None else data.weight[train]
-        forest = estimator.fit(data.take(train), data.y[train], sample_weight=weight).harden()
+        with notes_shown_once():
+            forest = estimator.fit(data.take(train), data.y[train], sample_weight=weight).harden()
         raw = forest.runtime("auto").predict_raw(data.take(test))
         self._note(OURS, measure(forest, raw, data.y[test], data.weights(test)), began, forest.n_leaves)
         columns = forest.schema.columns

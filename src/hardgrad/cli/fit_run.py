@@ -17,7 +17,7 @@ from hardgrad.cli.data import TrainingData, read_training_data
 from hardgrad.cli.fit_settings import FitSettings
 from hardgrad.cli.inspect import describe, plural, size_text
 from hardgrad.cli.live import LiveView
-from hardgrad.cli.training import build_estimator, measure, metric_text
+from hardgrad.cli.training import build_estimator, measure, metric_text, notes_shown_once
 from hardgrad.core.errors import HardgradError
 from hardgrad.train.checkpoint import checkpointing
 
@@ -118,14 +118,14 @@ def train(settings: FitSettings, data: TrainingData, stages: Path, terminal: Ter
     if settings.unbounded:
         estimator.set_params(n_estimators=None)
     began = time.perf_counter()
-    with checkpointing(stages), LiveView(terminal).watching():
+    with checkpointing(stages), LiveView(terminal).watching(), notes_shown_once():
         weight = None if data.weight is None else data.weight[train_rows]
         model = estimator.fit(data.take(train_rows), data.y[train_rows], sample_weight=weight)
     seconds = time.perf_counter() - began
     forest = dataclasses.replace(model.harden(), target=data.target)
     measured = test_rows if len(test_rows) else train_rows
     raw = forest.runtime("auto").predict_raw(data.take(measured))
-    metrics = measure(forest, raw, data.y[measured], data.weights(measured))
+    metrics = measure(forest, raw, data.y[measured], data.weights(measured), getattr(model, "metric_", None))
     result = FitResult(
         settings, data, train_rows, test_rows, model, forest, raw, metrics, timings={"training": seconds}
     )
@@ -250,6 +250,8 @@ def to_dict(result: FitResult, out: Path, files: dict[str, int]) -> dict[str, An
         "train_rows": len(result.train),
         "test_rows": len(result.test),
         "gap": None if gap is None else gap.to_dict(),
+        "candidates": getattr(result.model, "candidates_", []),
+        "front": getattr(result.model, "front_", []),
         "baselines": result.baselines,
         "exact": [
             {"engine": c.engine, "rows": c.rows, "differing": c.differing, "skipped_reason": c.skipped_reason}

@@ -67,20 +67,20 @@ class LiveView:
         return parts
 
     def _drawn(self, event: Event, now: float) -> Any:
+        """Two lines that fit in 80 columns: how far the phase is, and what was measured."""
         from rich.text import Text
 
         done = round(BAR * min(max(event.fraction, 0.0), 1.0))
         left = (
             (now - self.phase_began) * (1.0 - event.fraction) / event.fraction if event.fraction > 0 else None
         )
-        clock = "" if left is None else f"  {clock_text(left)} left"
         return Text.assemble(
             (f"{'training':<10}", "bold cyan"),
-            "  ".join([self.phase, *self._figures()]),
-            "  ",
+            f"{self.phase:<22.22}  [",
             ("#" * done, "green"),
             ("." * (BAR - done), "dim"),
-            clock,
+            "]" if left is None else f"]  {clock_text(left)} left",
+            f"\n{'':<10}" + "  ".join(self._figures()),
         )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hardgrad.core.errors import ParameterError, suggestion
@@ -14,7 +17,6 @@ if TYPE_CHECKING:
     from hardgrad.trees.forest import Forest
 
 DEFAULTS = {"classification": "SoftForestClassifier", "regression": "SoftForestRegressor"}
-LOWER_IS_BETTER = ("log_loss", "rmse", "mae")
 
 
 def build_estimator(name: str | None, task: str, parameters: dict[str, Any]) -> Any:
@@ -46,11 +48,14 @@ def build_estimator(name: str | None, task: str, parameters: dict[str, Any]) -> 
     return cls(**asked)
 
 
-def estimator_takes(name: str | None, task: str, parameter: str) -> bool:
-    """Tell whether an estimator has a parameter."""
-    from hardgrad.core import registry
+@contextlib.contextmanager
+def notes_shown_once() -> Iterator[None]:
+    """Silence what the estimator would say about the table again: the command has said it."""
+    from hardgrad.tabular.column_typing import TableWarning
 
-    return parameter in registry.estimators[name or DEFAULTS[task]]().get_params()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TableWarning)
+        yield
 
 
 def parse_seconds(text: str | None) -> float | None:
@@ -76,41 +81,41 @@ def parse_seconds(text: str | None) -> float | None:
 
 
 def measure(
-    forest: Forest, raw: NDArray[np.float64], y: NDArray[Any], weight: NDArray[np.float64]
+    forest: Forest,
+    raw: NDArray[np.float64],
+    y: NDArray[Any],
+    weight: NDArray[np.float64],
+    chosen: str | None = None,
 ) -> dict[str, float]:
-    """Return every metric of the hard forest's raw scores against what was observed, the task's own metric first.
+    """Return the metrics of the hard forest's raw scores against what was observed.
 
     Parameters
     ----------
     raw : float64 [n, outputs].
     y : labels or values, [n].
     weight : [n].
+    chosen : the metric that the model was chosen by; it comes first.
     """
     import numpy as np
 
-    if forest.task == "regression":
-        error = raw[:, 0] - y
-        spread = float(np.average((y - np.average(y, weights=weight)) ** 2, weights=weight))
-        squared = float(np.average(error**2, weights=weight))
-        absolute = float(np.average(np.abs(error), weights=weight))
-        return {
-            "rmse": squared**0.5,
-            "mae": absolute,
-            "r2": 1.0 - squared / spread if spread else float("nan"),
-        }
-    truth = class_numbers(forest, y)
-    p = forest.raw_to_proba(raw)
-    found = {
-        "log_loss": float(
-            np.average(-np.log(np.clip(p[np.arange(len(y)), truth], 1e-15, 1.0)), weights=weight)
-        ),
-        "accuracy": float(np.average(forest.raw_to_class_index(raw) == truth, weights=weight)),
-    }
-    if len(forest.classes) == 2 and len(np.unique(truth)) == 2:
-        from sklearn.metrics import roc_auc_score
+    from hardgrad.trees.metrics import METRICS
+    from hardgrad.trees.objectives import Objective
 
-        found["auc"] = float(roc_auc_score(truth, p[:, 1], sample_weight=weight))
-    return found
+    if forest.task == "regression":
+        objective, Y, names = (
+            Objective("squared"),
+            np.asarray(y, dtype=np.float64)[:, None],
+            ["rmse", "mae", "r2"],
+        )
+    else:
+        numbers = class_numbers(forest, y)
+        binary = len(forest.classes) == 2
+        objective = Objective("logistic" if binary else "softmax")
+        Y = numbers[:, None].astype(np.float64) if binary else np.eye(len(forest.classes))[numbers]
+        names = ["log_loss", "accuracy", *(["auc"] if binary and len(np.unique(numbers)) == 2 else [])]
+    if chosen in METRICS:
+        names = [chosen, *(name for name in names if name != chosen)]
+    return {name: METRICS[name](raw, Y, weight, objective) for name in names}
 
 
 def class_numbers(forest: Forest, y: NDArray[Any]) -> NDArray[np.int64]:
