@@ -1,8 +1,8 @@
 """Peak memory and rows a second of training from a Parquet file larger than memory: `python benchmarks/streaming.py`.
 
-Makes a file of five million rows in a temporary folder (rows of the bundled census table, drawn at random), then, in a process of its own
-whose peak resident memory is reported: learns the schema, draws a sample, packs all rows, goes through them once in shuffled batches and once
-in the order of the file, as a training run does.
+Makes a file of five million rows in a temporary folder (rows of the bundled census table, drawn at random), then, in a process of its
+own whose peak resident memory is reported: learns the schema, draws a sample, packs all rows, goes through them once in shuffled batches
+and once in the order of the file, as a training run does.
 """
 
 from __future__ import annotations

@@ -156,7 +156,8 @@ def hashed_folds(number: NDArray[np.int64], folds: int, random_state: int) -> ND
     >>> hashed_folds(np.arange(6), 5, 0)[2:].tolist() == hashed_folds(np.arange(2, 6), 5, 0).tolist()
     True
     """
-    x = number.astype(np.uint64) + np.uint64(random_state) * np.uint64(0x9E3779B97F4A7C15)
+    start = np.uint64(random_state * 0x9E3779B97F4A7C15 % 2**64)
+    x = number.astype(np.uint64) + start  # integers of arrays wrap around, as they should here
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((x ^ (x >> np.uint64(31))) % np.uint64(folds)).astype(np.int64)

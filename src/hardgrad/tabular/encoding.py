@@ -159,14 +159,16 @@ class TableEncoder:
         """Add a column with its final codes; return the features that training sees otherwise, with their cross-fitted codes."""
         texts, number = distinct_texts(name, nw.from_native(rows.table[name], series_only=True))
         categories, number = _sorted_numbers(texts, number)
-        fold = rows.fold if len(texts) > max(1, self.cross_fit_above) else None
-        totals = CategoryTotals(rows.T.shape[1], 1 if fold is None else self.folds)
-        totals.add(number, rows.T, rows.weight, fold)
+        final = CategoryTotals(rows.T.shape[1])
+        final.add(number, rows.T, rows.weight)
         first = builder.n_features
-        builder.add_categorical(name, categories, totals.codes(rows.prior), number < 0)
-        if fold is None:
+        builder.add_categorical(name, categories, final.codes(rows.prior), number < 0)
+        if rows.fold is None or len(texts) <= max(1, self.cross_fit_above):
             return []
-        out = totals.cross_fitted(rows.prior)[fold, number]
+        # Not the sum of the folds: final codes must not depend on the seed, not even in their last bit.
+        totals = CategoryTotals(rows.T.shape[1], self.folds)
+        totals.add(number, rows.T, rows.weight, rows.fold)
+        out = totals.cross_fitted(rows.prior)[rows.fold, number]
         out[number < 0] = np.nan
         return [(first + j, out[:, j]) for j in range(rows.T.shape[1])]
 

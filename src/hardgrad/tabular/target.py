@@ -190,7 +190,7 @@ def check_labels(name: str, labels: list[Any], rows: int) -> None:
         raise DataError(
             f"target {name!r} has one class only, {labels[0]!r}. Expected at least two; add rows of the other, or choose another target."
         )
-    if len(labels) > 2 and len(labels) > rows / 2:
+    if len(labels) > max(MAX_INTEGER_CLASSES, rows / 2):
         raise DataError(
             f"target {name!r} has {len(labels):,} different values in {rows:,} rows: that names rows, it does not classify them. "
             "Choose another target, or make it a number and regress."

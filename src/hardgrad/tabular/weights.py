@@ -34,7 +34,7 @@ def check_weights(
     """
     if weight is None:
         return np.ones(n)
-    values = np.asarray(_values(weight))
+    values = _values(weight)
     if values.shape != (n,):
         raise DataError(f"{name} has shape {values.shape}; expected one weight for each of the {n:,} rows.")
     if values.dtype.kind not in "fiub":
@@ -59,11 +59,14 @@ def _shown(row: int, number: NDArray[np.int64] | None) -> int:
     return row if number is None else int(number[row])
 
 
-def _values(weight: Any) -> Any:
-    if isinstance(weight, (list, tuple, np.ndarray)):
+def _values(weight: Any) -> NDArray[Any]:
+    if isinstance(weight, np.ndarray):
         return weight
     if hasattr(weight, "to_pylist"):
-        return weight.to_pylist()
+        weight = weight.to_pylist()
+    if isinstance(weight, (list, tuple)):
+        array = np.asarray(weight)
+        return array if array.dtype.kind in "fiub" else np.asarray(weight, dtype=object)
     import narwhals.stable.v2 as nw
 
     try:
