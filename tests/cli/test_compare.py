@@ -83,6 +83,7 @@ def test_what_compare_refuses(command: Command, table: Path) -> None:
     assert (target.exit_code, "Did you mean 'y'?" in target.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_compress_a_foreign_forest(command: Command, table: Path, tmp_path: Path) -> None:
     lightgbm = pytest.importorskip("lightgbm")
     data = pq.read_table(table).to_pandas()

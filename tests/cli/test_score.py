@@ -42,6 +42,7 @@ def test_engines_agree(
     assert scored["probability_yes"].to_pylist() == pytest.approx(expected["probability_yes"], rel=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.spark
 def test_spark_writes_a_folder(
     command: Command, model: Path, loans: Path, tmp_path: Path, expected: dict[str, list[object]]

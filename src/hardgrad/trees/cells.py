@@ -175,7 +175,7 @@ def _alternatives(
         if not missing and low < x <= high:
             continue
         nearest = _nearest(x, low, high, scale.unit)
-        raw = None if nearest is None else _raw_number(column, nearest, scale.unit)
+        raw = None if nearest is None else _raw_number(column, nearest, scale.unit, own)
         if raw is not None:
             assert nearest is not None
             candidates.append((1.0 if flat else abs(nearest - x) / scale.spread, raw))
@@ -204,11 +204,15 @@ def _nearest(x: float, low: float, high: float, unit: float) -> float | None:
     return nearest if low < nearest <= high and math.isfinite(nearest) else None
 
 
-def _raw_number(column: Column, number: float, unit: float) -> Any:
+def _raw_number(column: Column, number: float, unit: float, own: Any) -> Any:
     """A number of a cell as a raw value, or None where the column's type cannot hold it."""
     if column.kind == "datetime":
         time = seconds_to_datetime(number)
-        return time.date() if time is not None and unit == DAY else time
+        if time is None or unit == DAY:
+            return None if time is None else time.date()
+        return (
+            time if getattr(own, "tzinfo", None) is not None else time.replace(tzinfo=None)
+        )  # as the table writes it
     return int(number) if number == math.floor(number) and abs(number) < 2**53 else float(number)
 
 
