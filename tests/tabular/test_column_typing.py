@@ -94,7 +94,7 @@ def test_asking_for_kinds():
         "d": [dt.date(2020, 1, i) for i in (1, 2, 3)],
     }
     typing = infer_columns(table, categorical=["code", "b", "t"], numeric=["x"], drop=["d"])
-    assert typing.kinds == {"code": "categorical", "x": "numeric", "b": "categorical", "t": "categorical"}
+    assert typing.kinds == {"code": "categorical", "x": "numeric", "b": "boolean", "t": "categorical"}
     assert reasons(typing) == {"d": "as asked"}
     for options in ({"categorical": ["x"]}, {"categorical": ["d"]}, {"numeric": ["t"]}, {"numeric": ["b"]}):
         with pytest.raises(DataError, match="was named"):

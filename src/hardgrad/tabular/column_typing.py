@@ -92,7 +92,7 @@ def infer_columns(
     ----------
     table : anything that `to_arrow` reads.
     target : the column to predict, or several; left out.
-    categorical : columns of whole numbers or booleans that are codes of categories. Text that is named here stays even as an identifier.
+    categorical : columns of whole numbers that are codes of categories. Text that is named here stays even as an identifier.
     numeric : columns that must be numbers; one that is not is an error.
     drop : columns to leave out.
 
@@ -224,8 +224,8 @@ def column_kind(name: str, kind: Any, categorical: bool = False, numeric: bool =
         raise DataError(
             f"column {name!r} was named numeric, but it is {found} ({kind}). Convert it to numbers in the table."
         )
-    if categorical and found != "categorical":
-        if found == "datetime" or not (pa.types.is_integer(plain) or pa.types.is_boolean(plain)):
+    if categorical and found not in ("categorical", "boolean"):  # two values need no codes
+        if not pa.types.is_integer(plain):
             # 3.0 is "3", "3.0" or "3E0" as text, depending on who writes it: no export could promise the same category.
             raise DataError(
                 f"column {name!r} was named categorical, but its type is {kind}. Convert it to text or whole numbers."
@@ -238,8 +238,10 @@ def _plain_kind(kind: Any, coded: bool) -> ColumnKind | None:
     types = pa.types
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return "categorical"
-    if types.is_integer(kind) or types.is_boolean(kind):
-        return "categorical" if coded else "boolean" if types.is_boolean(kind) else "numeric"
+    if types.is_boolean(kind):
+        return "boolean"
+    if types.is_integer(kind):
+        return "categorical" if coded else "numeric"
     if types.is_floating(kind) or types.is_decimal(kind):
         return "numeric"
     return "datetime" if types.is_timestamp(kind) or types.is_date(kind) else None
