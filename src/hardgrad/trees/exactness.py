@@ -66,8 +66,8 @@ def check_exactness(
     forest : the forest to check.
     rows : rows to generate; they hold every threshold and one ulp either side, missing values, infinities, unseen categories.
     engines : "numba", "native" (the compiled runtime), "c" (the exported source, compiled), "packed c" (by default only for a forest
-        that was made for a number of bytes), "javascript" (in node), "duckdb", "sqlite"; all by default. An engine that is not
-        installed, or that cannot express the forest, is skipped with a reason.
+        that was made for a number of bytes), "javascript" (in node), "duckdb", "sqlite", "onnx" (in ONNX Runtime); all by default.
+        An engine that is not installed, or that cannot express the forest, is skipped with a reason.
     random_state : seed of the rows.
 
     Returns

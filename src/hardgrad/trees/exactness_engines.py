@@ -1,7 +1,7 @@
 """The engines that `exactness` compares with the reference, each made ready for one forest. Never imports torch.
 
 An engine takes rows as `probe.generate_rows` makes them. Heavy packages are imported when an engine is made; what is missing raises
-`Unavailable` with the reason. Compiled C and node are driven in `exactness_compiled`.
+`Unavailable` with the reason. Compiled C and node are driven in `exactness_compiled`, ONNX Runtime in `exactness_onnx`.
 """
 
 from __future__ import annotations
@@ -194,6 +194,12 @@ def _javascript(forest: Forest) -> Engine:
     return NodeEngine(forest)
 
 
+def _onnx(forest: Forest) -> Engine:
+    from hardgrad.trees.exactness_onnx import OnnxEngine
+
+    return OnnxEngine(forest)
+
+
 ENGINES: dict[str, Callable[[Forest], Engine]] = {
     "numba": _numba,
     "native": _native,
@@ -202,4 +208,5 @@ ENGINES: dict[str, Callable[[Forest], Engine]] = {
     "javascript": _javascript,
     "duckdb": DuckDBEngine,
     "sqlite": SQLiteEngine,
+    "onnx": _onnx,
 }
