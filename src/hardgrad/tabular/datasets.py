@@ -96,7 +96,10 @@ def _package_folder(package: str, distribution: str, table: str) -> Path:
     """The folder of an installed package, without importing it: some of them import much that reading a file does not need."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise DataError(f"the table {table!r} comes with the package {distribution}, which is not installed. Install it; its other packages are not needed (--no-deps).")
+        raise DataError(
+            f"the table {table!r} comes with the package {distribution}, which is not installed. Install it; the packages that it asks for "
+            "are not needed (--no-deps)."
+        )
     return Path(next(iter(spec.submodule_search_locations)))
 
 
