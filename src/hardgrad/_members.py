@@ -8,7 +8,9 @@ from hardgrad.core import registry
 def declare() -> None:
     """Fill the registries with everything that hardgrad ships."""
     registry.artifacts.register_lazy("forest", "hardgrad.trees.forest:Forest")
-    registry.estimators.register_lazy("SoftForestClassifier", "hardgrad.trees.estimators:SoftForestClassifier")
+    registry.estimators.register_lazy(
+        "SoftForestClassifier", "hardgrad.trees.estimators:SoftForestClassifier"
+    )
     registry.estimators.register_lazy("SoftForestRegressor", "hardgrad.trees.estimators:SoftForestRegressor")
     registry.reproductions.register_lazy(
         "flagship-small-tables", "hardgrad.reproductions.flagship_small_tables:flagship_small_tables"

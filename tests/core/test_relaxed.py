@@ -20,7 +20,7 @@ class SoftStep(Relaxed):
         soft = torch.sigmoid(x / self.resolved_temperature())
         mode = self.resolved_mode(mode)
         hard = (x > 0).to(x.dtype)
-        return {"soft": soft, "hard": hard}.get(mode, None) if mode != "st" else straight_through(hard, soft)
+        return {"soft": soft, "hard": hard}.get(mode) if mode != "st" else straight_through(hard, soft)
 
     def harden(self):
         return Step()
@@ -61,7 +61,9 @@ def test_straight_through_under_transforms_and_twice_differentiated():
     assert torch.allclose(second, 6 * x)
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own, while it traces
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # torch's own, while it traces
 def test_straight_through_compiles_without_graph_breaks():
     def f(v):
         return straight_through((v > 0).float(), torch.sigmoid(v)).sum()

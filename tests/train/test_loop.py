@@ -81,7 +81,17 @@ def test_two_processes_give_the_forest_of_one():
 def test_fingerprints_tell_data_apart():
     a = np.arange(6.0)
     assert fingerprint(a, 1) == fingerprint(a.copy(), 1)
-    assert len({fingerprint(a), fingerprint(a.reshape(2, 3)), fingerprint(a + 1), fingerprint(a.astype(np.float32))}) == 4
+    assert (
+        len(
+            {
+                fingerprint(a),
+                fingerprint(a.reshape(2, 3)),
+                fingerprint(a + 1),
+                fingerprint(a.astype(np.float32)),
+            }
+        )
+        == 4
+    )
 
 
 @pytest.mark.parametrize("bad", [{"accelerator": "tpu"}, {"devices": 0}, {"threads": 0}])

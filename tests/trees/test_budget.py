@@ -47,7 +47,11 @@ def _noisy(X):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "load"),
-    [(SoftForestClassifier, load_breast_cancer), (SoftForestClassifier, load_wine), (SoftForestRegressor, load_diabetes)],
+    [
+        (SoftForestClassifier, load_breast_cancer),
+        (SoftForestClassifier, load_wine),
+        (SoftForestRegressor, load_diabetes),
+    ],
 )
 def test_bytes_hold_the_forest_and_c_agrees(make, load, tmp_path):
     X, y = load(return_X_y=True)
@@ -62,7 +66,9 @@ def test_bytes_hold_the_forest_and_c_agrees(make, load, tmp_path):
     library = compile_shared(source.source.replace('#include "model.h"', source.header), name="packed_test")
     out = np.empty((len(X), forest.n_outputs))
     library.model_raw_matrix(
-        np.ascontiguousarray(X).ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(len(X)), out.ctypes.data_as(ctypes.c_void_p)
+        np.ascontiguousarray(X).ctypes.data_as(ctypes.c_void_p),
+        ctypes.c_size_t(len(X)),
+        out.ctypes.data_as(ctypes.c_void_p),
     )
     assert np.array_equal(out, forest.predict_raw(X))
 
@@ -90,7 +96,9 @@ def test_categories_that_no_tree_tells_apart_are_dropped():
 
 def test_what_does_not_fit_says_what_would():
     X, y = load_wine(return_X_y=True)
-    with pytest.raises(BudgetError, match=r"no forest fits in 30 bytes: the smallest one for this table takes \d+"):
+    with pytest.raises(
+        BudgetError, match=r"no forest fits in 30 bytes: the smallest one for this table takes \d+"
+    ):
         SoftForestClassifier(budget="30 bytes", random_state=0).fit(X, y)
     with pytest.raises(ExportError, match="byte budget"):
         pack(forest_from_trees([{"value": 1.0}], ["a"]))

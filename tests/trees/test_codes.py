@@ -49,7 +49,7 @@ def test_a_missing_value_stands_where_score_zero_stands():
     assert codes.encode_scores(missing)[0, 0] == 0.0
     code = codes.encode(missing)[0, 0]
     for k, boundary in enumerate(codes.boundaries(0)):
-        assert (code <= k) == (0.0 <= boundary)
+        assert (code <= k) == (boundary >= 0.0)
 
 
 def test_weights_move_the_quantiles():

@@ -29,7 +29,9 @@ def test_oblique_splits_win_where_the_boundary_is_oblique():
     y = X[:, :3].sum(axis=1) > 0
     fit, test = slice(0, 2000), slice(2000, 3000)
     scores = {
-        split: SoftForestClassifier(1, 3, split=split, max_iter=300, random_state=0).fit(X[fit], y[fit]).score(X[test], y[test])
+        split: SoftForestClassifier(1, 3, split=split, max_iter=300, random_state=0)
+        .fit(X[fit], y[fit])
+        .score(X[test], y[test])
         for split in ("sparse_oblique", "axis")
     }
     assert scores["sparse_oblique"] > scores["axis"] + 0.05
@@ -38,11 +40,19 @@ def test_oblique_splits_win_where_the_boundary_is_oblique():
 def test_weights_count_like_repeated_rows():
     X, y = load_iris(return_X_y=True)
     weight = np.random.default_rng(0).integers(1, 4, len(y))
-    few = {"n_estimators": 1, "max_depth": 2, "l1": (), "leaf_refit": False, "validation_fraction": 0.2, "random_state": 0}
+    few = {
+        "n_estimators": 1,
+        "max_depth": 2,
+        "l1": (),
+        "leaf_refit": False,
+        "validation_fraction": 0.2,
+        "random_state": 0,
+    }
     weighted = SoftForestClassifier(**few).fit(X, y, sample_weight=weight)
     repeated = SoftForestClassifier(**few).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
     assert (weighted.predict(X) == repeated.predict(X)).mean() > 0.95
-    nothing = SoftForestClassifier(**few).fit(np.vstack([X, X + 100]), np.append(y, 2 - y), sample_weight=np.append(np.ones(150), np.zeros(150)))
+    twice, without = np.vstack([X, X + 100]), np.append(np.ones(150), np.zeros(150))
+    nothing = SoftForestClassifier(**few).fit(twice, np.append(y, 2 - y), sample_weight=without)
     alone = SoftForestClassifier(**few).fit(X, y)
     assert np.array_equal(nothing.predict(X), alone.predict(X))
     with pytest.raises(DataError, match="negative"):
@@ -68,16 +78,18 @@ def test_several_targets_and_their_units():
 def _frame(n=400):
     rng = np.random.default_rng(0)
     city = rng.choice(["Zürich", "O'Hara", 'say "hi"', ""], n)
-    frame = pd.DataFrame(
-        {"city": city, "age": rng.normal(40, 10, n), "member": rng.random(n) < 0.5, "since": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), "D")}
-    )
+    since = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, n), "D")
+    columns = {"city": city, "age": rng.normal(40, 10, n), "member": rng.random(n) < 0.5, "since": since}
+    frame = pd.DataFrame(columns)
     frame.loc[::17, "city"] = None
     frame.loc[::13, "age"] = np.nan
     y = np.where((city == "Zürich") | (frame["age"] > 45), "yes", "no")
     return frame, y
 
 
-@pytest.mark.parametrize("convert", [lambda f: f, pl.from_pandas, pa.Table.from_pandas], ids=["pandas", "polars", "arrow"])
+@pytest.mark.parametrize(
+    "convert", [lambda f: f, pl.from_pandas, pa.Table.from_pandas], ids=["pandas", "polars", "arrow"]
+)
 def test_data_frames_in_and_the_artifact_takes_raw_columns(convert):
     frame, y = _frame()
     table = convert(frame)

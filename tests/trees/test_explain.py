@@ -18,7 +18,7 @@ from hardgrad.trees import forest_from_trees
 from hardgrad.trees.attribution import attribute
 from hardgrad.trees.cells import cells_of, measure_scales
 from hardgrad.trees.counterfactual import nearest_counterfactual
-from hardgrad.trees.explain import explain
+from hardgrad.trees.explanation import explain
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.probe import AWKWARD_COLUMNS, generate_rows, random_forest
 
@@ -328,5 +328,5 @@ def test_torch_is_not_imported() -> None:
     import subprocess
     import sys
 
-    code = "import sys, hardgrad.trees.explain, hardgrad.trees.comparison; sys.exit('torch' in sys.modules)"
+    code = "import sys, hardgrad.trees.explanation, hardgrad.trees.comparison; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

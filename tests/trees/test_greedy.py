@@ -35,7 +35,9 @@ def test_leaf_wise_growth_stops_at_its_leaves_and_falls_monotonically():
         tree = grow_tree(rows.codes, rows.Y, rows.weight, max_depth=6, max_leaves=leaves, min_rows=5)
         assert len(np.unique(tree.leaf_index)) <= leaves
         assert (tree.feature >= 0).sum() == leaves - 1
-        means = np.bincount(tree.leaf_index, rows.weight * rows.Y[:, 0]) / np.maximum(np.bincount(tree.leaf_index, rows.weight), 1e-9)
+        means = np.bincount(tree.leaf_index, rows.weight * rows.Y[:, 0]) / np.maximum(
+            np.bincount(tree.leaf_index, rows.weight), 1e-9
+        )
         errors.append(np.average((means[tree.leaf_index] - rows.Y[:, 0]) ** 2, weights=rows.weight))
     assert (np.diff(errors) < 0).all()
 
@@ -47,7 +49,9 @@ def test_boosting_lowers_the_loss_round_by_round(kind, outputs):
     losses = []
     for k in range(9):
         part = forest.leaf_index(rows.scores)
-        raw = forest.bias + sum((forest.leaf[t][part[:, t]] for t in range(k)), np.zeros((len(rows), outputs)))
+        raw = forest.bias + sum(
+            (forest.leaf[t][part[:, t]] for t in range(k)), np.zeros((len(rows), outputs))
+        )
         losses.append(objective.mean_loss(raw, rows.Y, rows.weight))
     assert (np.diff(losses) < 0).all()
 
@@ -80,7 +84,9 @@ def test_refit_of_values_is_ridge_regression():
     _, codes, rows, objective = rows_for("squared")
     forest = boost(rows, codes, objective, BoostingPlan(4, 0.5, max_depth=2))
     index = forest.leaf_index(rows.scores)
-    ((leaf, bias),) = refit_leaves(index, rows.Y, rows.weight, objective, [2.0], start=(forest.leaf, forest.bias), iterations=2000)
+    ((leaf, bias),) = refit_leaves(
+        index, rows.Y, rows.weight, objective, [2.0], start=(forest.leaf, forest.bias), iterations=2000
+    )
     Z = np.concatenate([np.eye(4)[index[:, t]] for t in range(4)] + [np.ones((len(rows), 1))], axis=1)
     penalty = np.diag([2.0] * 16 + [0.0])
     exact = np.linalg.solve(Z.T @ (rows.weight[:, None] * Z) + penalty, Z.T @ (rows.weight * rows.Y[:, 0]))
@@ -91,7 +97,9 @@ def test_refit_of_a_binary_target_is_logistic_regression():
     _, codes, rows, objective = rows_for()
     forest = boost(rows, codes, objective, BoostingPlan(3, 0.5, max_depth=2))
     index = forest.leaf_index(rows.scores)
-    ((leaf, bias),) = refit_leaves(index, rows.Y, rows.weight, objective, [1.0], start=(forest.leaf, forest.bias), iterations=2000)
+    ((leaf, bias),) = refit_leaves(
+        index, rows.Y, rows.weight, objective, [1.0], start=(forest.leaf, forest.bias), iterations=2000
+    )
     Z = np.concatenate([np.eye(4)[index[:, t]] for t in range(3)], axis=1)
     peer = LogisticRegression(C=1.0, tol=1e-10, max_iter=5000).fit(Z, rows.Y[:, 0], sample_weight=rows.weight)
     mine = forest.with_leaves(leaf, bias).raw(rows.scores)[:, 0]

@@ -41,6 +41,9 @@ def test_training_loss_never_rises_and_nodes_stay_sparse(kind, outputs):
 def test_same_seed_same_bits():
     _, codes, rows, objective = rows_for()
     start = boost(rows, codes, objective, BoostingPlan(3, 0.5, max_depth=3))
-    first, second = polish(start, rows, objective, random_state=3), polish(start, rows, objective, random_state=3)
+    first, second = (
+        polish(start, rows, objective, random_state=3),
+        polish(start, rows, objective, random_state=3),
+    )
     assert np.array_equal(first.weight, second.weight)
     assert np.array_equal(first.leaf, second.leaf)

@@ -52,9 +52,13 @@ def test_gradient_against_finite_differences(split):
     names = [n for n, _ in forest.named_parameters()]
 
     def run(*values):
-        return torch.func.functional_call(forest, dict(zip(names, values, strict=True)), (x,), {"temperature": 0.7, "mode": "soft"})
+        return torch.func.functional_call(
+            forest, dict(zip(names, values, strict=True)), (x,), {"temperature": 0.7, "mode": "soft"}
+        )
 
-    assert torch.autograd.gradcheck(run, tuple(p.detach().clone().requires_grad_() for p in forest.parameters()))
+    assert torch.autograd.gradcheck(
+        run, tuple(p.detach().clone().requires_grad_() for p in forest.parameters())
+    )
 
 
 def _trained(kind="logistic", outputs=1, missing=0.1):

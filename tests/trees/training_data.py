@@ -11,7 +11,9 @@ def rows_for(kind="logistic", n=300, n_features=4, n_outputs=1, seed=0, missing=
     """(X, codes, rows, objective) with an oblique signal."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, n_features))
-    signal = X @ rng.normal(size=(n_features, max(n_outputs, 1))) + 0.3 * rng.normal(size=(n, max(n_outputs, 1)))
+    signal = X @ rng.normal(size=(n_features, max(n_outputs, 1))) + 0.3 * rng.normal(
+        size=(n, max(n_outputs, 1))
+    )
     if missing:
         X[rng.random(X.shape) < missing] = np.nan
     if kind == "logistic":

@@ -12,7 +12,7 @@ from hardgrad.cli.terminal import JsonOption, QuietOption, Terminal
 
 if TYPE_CHECKING:
     from hardgrad.trees.counterfactual import Counterfactual
-    from hardgrad.trees.explain import Explanation
+    from hardgrad.trees.explanation import Explanation
 
 
 def explain(
@@ -36,7 +36,7 @@ def explain(
     quiet: QuietOption = False,
 ) -> None:
     """Show the path through every tree, each column's exact contribution, and the smallest change that changes the answer."""
-    from hardgrad.trees.explain import explain as explain_row
+    from hardgrad.trees.explanation import explain as explain_row
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     forest = read_model(model)

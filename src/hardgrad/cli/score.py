@@ -84,7 +84,7 @@ def _report(
         "out": None if out is None else str(out),
     }
     if result is not None:
-        from hardgrad.trees.explain import plain
+        from hardgrad.trees.explanation import plain
 
         facts["scores"] = {
             name: [plain(v) for v in result.column(name).to_pylist()] for name in result.column_names

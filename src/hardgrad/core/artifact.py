@@ -125,7 +125,9 @@ def load(path: str | os.PathLike[str]) -> Artifact:
     try:
         cls = registry.artifacts[str(kind)]
     except RegistryError as error:
-        raise ArtifactError(f"{path} holds an artifact of unknown kind {kind!r}. {error} Update hardgrad.") from None
+        raise ArtifactError(
+            f"{path} holds an artifact of unknown kind {kind!r}. {error} Update hardgrad."
+        ) from None
     if not isinstance(version, int) or version > cls.schema_version:
         raise ArtifactError(
             f"{path} has schema version {version} of kind {kind!r}; this hardgrad reads up to {cls.schema_version}. "
@@ -149,11 +151,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         payload = path.read_bytes()
     except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror or error}. Expected a model file.") from error
+        raise ArtifactError(
+            f"cannot read {path}: {error.strerror or error}. Expected a model file."
+        ) from error
     outer = _outer_header(path, payload)
     text = outer.get("__metadata__", {}).get(HEADER_KEY)
     if text is None:
-        raise ArtifactError(f"{path} is a safetensors file that hardgrad did not write: its header has no model in it.")
+        raise ArtifactError(
+            f"{path} is a safetensors file that hardgrad did not write: its header has no model in it."
+        )
     try:
         header = json.loads(text)
         arrays: Mapping[str, np.ndarray] = load_tensors(payload)
@@ -178,11 +184,13 @@ def _outer_header(path: Path, payload: bytes) -> dict[str, Any]:
             "Copy the file again."
         )
     try:
-        outer = json.loads(payload[8 : 8 + length])
+        outer: dict[str, Any] = json.loads(payload[8 : 8 + length])
         ends = [entry["data_offsets"][1] for name, entry in outer.items() if name != "__metadata__"]
         promised = max(ends, default=0)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path} is corrupted: its header is not valid ({error}). Restore the file.") from error
+        raise ArtifactError(
+            f"{path} is corrupted: its header is not valid ({error}). Restore the file."
+        ) from error
     if not isinstance(promised, int) or not isinstance(outer.get("__metadata__", {}), dict):
         raise ArtifactError(f"{path} is corrupted: its header is not valid. Restore the file.")
     present = len(payload) - 8 - length

@@ -9,7 +9,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from hardgrad.core.errors import ModeError, TemperatureError, suggestion
 
@@ -23,8 +23,10 @@ _temperature: ContextVar[Any] = ContextVar("hardgrad_temperature", default=None)
 def check_mode(value: object, where: str = "mode") -> Mode:
     """Return a valid mode. Raises `ModeError` for anything but "soft", "st" and "hard"."""
     if value not in MODES:
-        raise ModeError(f"{where} got {value!r}; expected one of {', '.join(MODES)}.{suggestion(str(value), MODES)}")
-    return cast(Mode, value)
+        raise ModeError(
+            f"{where} got {value!r}; expected one of {', '.join(MODES)}.{suggestion(str(value), MODES)}"
+        )
+    return value
 
 
 def check_temperature(value: Any, where: str = "temperature") -> Any:

@@ -28,7 +28,7 @@ class _StraightThrough(torch.autograd.Function):
         ctx.soft_dtype = inputs[1].dtype
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         return None, gradient.to(ctx.soft_dtype)
 
 
@@ -52,8 +52,10 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     ([0.0, 1.0], [1.0, 1.0])
     """
     if hard.shape != soft.shape:
-        raise ValueError(f"straight_through got hard {tuple(hard.shape)} and soft {tuple(soft.shape)}; expected equal shapes.")
-    result: Tensor = _StraightThrough.apply(hard.detach(), soft)
+        raise ValueError(
+            f"straight_through got hard {tuple(hard.shape)} and soft {tuple(soft.shape)}; expected equal shapes."
+        )
+    result: Tensor = _StraightThrough.apply(hard.detach(), soft)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -37,13 +37,19 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.shape not in ("constant", "linear", "exponential", "cosine", "callback"):
-            raise ParameterError(f"Schedule got shape {self.shape!r}; expected constant, linear, exponential, cosine.")
+            raise ParameterError(
+                f"Schedule got shape {self.shape!r}; expected constant, linear, exponential, cosine."
+            )
         if not (math.isfinite(self.start) and math.isfinite(self.end)):
             raise ParameterError(f"Schedule got start={self.start}, end={self.end}; both must be finite.")
         if self.shape == "exponential" and not (self.start > 0 and self.end > 0):
-            raise ParameterError(f"an exponential Schedule needs positive ends, got {self.start} and {self.end}.")
+            raise ParameterError(
+                f"an exponential Schedule needs positive ends, got {self.start} and {self.end}."
+            )
         if (self.shape == "callback") != (self.callback is not None):
-            raise ParameterError("a Schedule has a callback iff its shape is 'callback'; use Schedule.by(function).")
+            raise ParameterError(
+                "a Schedule has a callback iff its shape is 'callback'; use Schedule.by(function)."
+            )
 
     @classmethod
     def constant(cls, value: float) -> Schedule:

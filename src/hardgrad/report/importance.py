@@ -1,6 +1,6 @@
 """What the hard model leans on: permutation importance of raw columns, measured on the shipped forest. NumPy only.
 
-Contributions of one prediction are `hardgrad.trees.explain`; here a whole table is judged.
+Contributions of one prediction are `hardgrad.trees.explanation`; here a whole table is judged.
 """
 
 from __future__ import annotations

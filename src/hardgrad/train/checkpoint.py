@@ -55,7 +55,9 @@ class Checkpoint:
                 arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
                 step = int((stream.metadata() or {})["step"])
         except (SafetensorError, KeyError, ValueError) as error:
-            raise ArtifactError(f"{path} is damaged ({error}). Delete the folder {self.folder} and start again.") from error
+            raise ArtifactError(
+                f"{path} is damaged ({error}). Delete the folder {self.folder} and start again."
+            ) from error
         return arrays, step
 
     def write(self, key: str, arrays: Mapping[str, NDArray[np.generic]], step: int) -> None:

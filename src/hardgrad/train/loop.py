@@ -46,9 +46,13 @@ class Hardware:
         if self.accelerator not in ("cpu", "cuda", "auto"):
             raise ParameterError(f"accelerator got {self.accelerator!r}; expected 'cpu', 'cuda' or 'auto'.")
         if self.devices < 1 or self.threads < 1:
-            raise ParameterError(f"devices and threads must be at least 1, got {self.devices} and {self.threads}.")
+            raise ParameterError(
+                f"devices and threads must be at least 1, got {self.devices} and {self.threads}."
+            )
         if self.accelerator == "cuda" and not torch.cuda.is_available():
-            raise ParameterError("accelerator='cuda' was asked for, but this machine has no CUDA device. Use 'cpu'.")
+            raise ParameterError(
+                "accelerator='cuda' was asked for, but this machine has no CUDA device. Use 'cpu'."
+            )
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,9 @@ class TrainingTask(ABC):
         """Return what was learned."""
 
 
-def train(build: Callable[..., TrainingTask], arguments: tuple[Any, ...], hardware: Hardware) -> dict[str, NDArray[Any]]:
+def train(
+    build: Callable[..., TrainingTask], arguments: tuple[Any, ...], hardware: Hardware
+) -> dict[str, NDArray[Any]]:
     """Train `build(*arguments)` and return its result.
 
     Parameters
@@ -125,7 +131,9 @@ def train(build: Callable[..., TrainingTask], arguments: tuple[Any, ...], hardwa
     return result
 
 
-def _work(fabric: Any, build: Callable[..., TrainingTask], arguments: tuple[Any, ...], hardware: Hardware) -> dict[str, NDArray[Any]]:
+def _work(
+    fabric: Any, build: Callable[..., TrainingTask], arguments: tuple[Any, ...], hardware: Hardware
+) -> dict[str, NDArray[Any]]:
     threads = torch.get_num_threads()
     torch.set_num_threads(hardware.threads)
     try:
@@ -159,7 +167,14 @@ def _run(fabric: Any, task: TrainingTask, forward: Any, optimizer: Any) -> None:
             if fabric.is_global_zero and (step % report_every == 0 or step == task.steps):
                 soft, hard, temperature = task.measure(step - 1)
                 left = (time.perf_counter() - begun) / (step - first) * (task.steps - step)
-                emit(task.phase, step / task.steps, soft=soft, hard=hard, temperature=temperature, message=f"{left:.0f} s left")
+                emit(
+                    task.phase,
+                    step / task.steps,
+                    soft=soft,
+                    hard=hard,
+                    temperature=temperature,
+                    message=f"{left:.0f} s left",
+                )
             if checkpoint is not None and (step % SAVE_EVERY == 0 or step == task.steps):
                 checkpoint.write(task.key, _state(task, optimizer), step)
     except KeyboardInterrupt:
@@ -195,5 +210,7 @@ def _restore(task: TrainingTask, optimizer: Any, arrays: dict[str, Any], step: i
         for p, parameter in enumerate(group["params"]):
             prefix = f"optimizer.{g}.{p}."
             names = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
-            inner.state[parameter] = {n: torch.from_numpy(arrays[prefix + n].copy()).to(parameter.device) for n in names}
+            inner.state[parameter] = {
+                n: torch.from_numpy(arrays[prefix + n].copy()).to(parameter.device) for n in names
+            }
     return step

@@ -14,7 +14,7 @@ _HOMES = {
     "SoftForestRegressor": "hardgrad.trees.estimators",
     "import_forest": "hardgrad.trees.importers",
     "compress": "hardgrad.trees.compression",
-    "explain": "hardgrad.trees.explain",
+    "explain": "hardgrad.trees.explanation",
 }
 __all__ = sorted(_HOMES)
 

@@ -84,7 +84,9 @@ def _terms(perfect: PerfectForest, tree: int, node: int) -> tuple[list[tuple[int
     return terms, int(np.floor(-perfect.offset[tree, node] * SCORE_UNIT))
 
 
-def _axis_node(builder: ForestBuilder, codes: FeatureCodes, term: tuple[int, int], limit: int, i: int) -> list[int]:
+def _axis_node(
+    builder: ForestBuilder, codes: FeatureCodes, term: tuple[int, int], limit: int, i: int
+) -> list[int]:
     """Add one-feature node i as a raw threshold; return the children to visit, the last one next."""
     f, w = term
     goes_left = w * codes.scores[f].astype(np.int64) <= limit
@@ -117,7 +119,9 @@ def perfect_from_forest(forest: Forest, codes: FeatureCodes, frame: Frame | None
     """
     depth = forest.depth()
     if depth > 12:
-        raise ExportError(f"a soft forest is made of perfect trees of depth 12 at most; this forest has depth {depth}.")
+        raise ExportError(
+            f"a soft forest is made of perfect trees of depth 12 at most; this forest has depth {depth}."
+        )
     n_nodes, C = 2**depth - 1, forest.n_outputs
     feature = np.full((forest.n_trees, n_nodes, MAX_TERMS), -1, dtype=np.int32)
     weight = np.zeros((forest.n_trees, n_nodes, MAX_TERMS))
@@ -152,11 +156,15 @@ def _forest_terms(forest: Forest, codes: FeatureCodes, node: int) -> tuple[list[
     k = int(np.searchsorted(codes.cuts[f], t))
     if k >= len(codes.cuts[f]) or codes.cuts[f][k] != t:
         name = forest.schema.features[f].name
-        raise ExportError(f"threshold {t!r} of feature {name!r} is not among the cuts of the codes; use codes_of(forest).")
+        raise ExportError(
+            f"threshold {t!r} of feature {name!r} is not among the cuts of the codes; use codes_of(forest)."
+        )
     return [(f, 1.0)], -float(codes.boundaries(f)[k])
 
 
-def codes_of(forest: Forest, X: NDArray[np.float64], weight: NDArray[np.float64] | None = None) -> FeatureCodes:
+def codes_of(
+    forest: Forest, X: NDArray[np.float64], weight: NDArray[np.float64] | None = None
+) -> FeatureCodes:
     """Return codes whose cuts are exactly the axis thresholds of a forest, with normal scores from the rows X [n, features]."""
     from hardgrad.trees.codes import normal_scores
 

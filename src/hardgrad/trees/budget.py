@@ -44,9 +44,11 @@ def parse_budget(text: str) -> Budget:
     >>> parse_budget("2kB"), parse_budget("64 leaves").unit
     (Budget(unit='bytes', amount=2000), 'leaves')
     """
-    match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
+    match = _PATTERN.fullmatch(str(text))
     if match is None:
-        raise BudgetError(f"budget got {text!r}; expected bytes, leaves or trees, as in '2kB', '64 leaves' or '5 trees'.")
+        raise BudgetError(
+            f"budget got {text!r}; expected bytes, leaves or trees, as in '2kB', '64 leaves' or '5 trees'."
+        )
     number, word = float(match[1]), match[2].lower()
     unit: Unit = "bytes" if word in _BYTES else "leaves" if word.startswith("lea") else "trees"
     amount = int(number * _BYTES.get(word, 1))
@@ -79,7 +81,11 @@ def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
         depth = max(1, min(recipe.depth + 1, (size - 1).bit_length() + (1 if size > 4 else 0)))
         shaped = replace(recipe, n_trees=n_trees, depth=depth, max_leaves=min(size, 2**depth))
         found = select(problem, shaped)
-        emit("budget", (k + 1) / len(shapes), message=f"{n_trees} trees of {size} leaves: {found.winner.loss:.4f}")
+        emit(
+            "budget",
+            (k + 1) / len(shapes),
+            message=f"{n_trees} trees of {size} leaves: {found.winner.loss:.4f}",
+        )
         if best is None or found.winner.loss < best.winner.loss:
             best = found
     assert best is not None
@@ -97,7 +103,9 @@ class _Tried:
     leaves: int
 
 
-def select_bytes(problem: Problem, limit: int, frame: Frame, own: Sequence[tuple[str, int, Grower]] = ()) -> Selection:
+def select_bytes(
+    problem: Problem, limit: int, frame: Frame, own: Sequence[tuple[str, int, Grower]] = ()
+) -> Selection:
     """Grow forests inside few-bit grids and keep as many trees as fit; the shape, bits and rate of least held-out loss win.
 
     Under bytes it is leaf refit, fewer leaves and fewer bits that pay, not oblique nodes (3 to 9 bytes against 2), so these forests are
@@ -145,7 +153,17 @@ def select_bytes(problem: Problem, limit: int, frame: Frame, own: Sequence[tuple
     held = np.concatenate([rows for _, rows in problem.folds])
     ranked = tuple(sorted((t.candidate for t in tried), key=lambda c: c.loss))
     front = tuple(front_point(problem, t.candidate, t.trees, t.leaves, t is best) for t in tried)
-    return Selection(done.perfect, None, best.candidate, ranked, held, None, front, artifact=done.artifact, codes=whole.frame.codes)
+    return Selection(
+        done.perfect,
+        None,
+        best.candidate,
+        ranked,
+        held,
+        None,
+        front,
+        artifact=done.artifact,
+        codes=whole.frame.codes,
+    )
 
 
 def settle_unseen(frame: Frame, X: NDArray[np.float64]) -> Frame:
@@ -175,7 +193,9 @@ def _fresh(problem: Problem, frame: Frame, limit: int) -> list[tuple[str, int, G
 
         def grow(rows: NDArray[np.int64]) -> GridForest:
             part = problem.rows.take(rows)
-            return GridForest.grow(X[rows], part, grids[bits], codes[bits], problem.objective, frame, setting, rounds)
+            return GridForest.grow(
+                X[rows], part, grids[bits], codes[bits], problem.objective, frame, setting, rounds
+            )
 
         return grow
 

@@ -33,7 +33,9 @@ class FeatureCodes:
     scores: tuple[NDArray[np.int32], ...]
 
     @classmethod
-    def fit(cls, X: NDArray[np.float64], weight: NDArray[np.float64] | None = None, max_cuts: int = MAX_CUTS) -> FeatureCodes:
+    def fit(
+        cls, X: NDArray[np.float64], weight: NDArray[np.float64] | None = None, max_cuts: int = MAX_CUTS
+    ) -> FeatureCodes:
         """Find cuts and scores from the rows of X [n, features]; NaN is missing and is left out."""
         w = np.ones(len(X)) if weight is None else weight
         cuts, scores = [], []
@@ -114,4 +116,4 @@ def normal_scores(
     spread = float(np.sqrt(mass @ (score - mean) ** 2))
     standard = np.clip((score - mean) / max(spread, 1e-12), -_BOUND, _BOUND)
     limit = SCORE_UNIT * 4 - 1
-    return np.clip(np.rint(standard * SCORE_UNIT), -limit, limit).astype(np.int32)
+    return np.asarray(np.clip(np.rint(standard * SCORE_UNIT), -limit, limit), dtype=np.int32)

@@ -113,14 +113,26 @@ def compress(
         try:
             selection = select_bytes(problem, wanted.amount, frame, _own_trees(forest, problem, frame))
         except BudgetError as error:
-            raise BudgetError(f"{error} The forest to compress takes {size_in_bytes(forest):,} bytes.") from None
+            raise BudgetError(
+                f"{error} The forest to compress takes {size_in_bytes(forest):,} bytes."
+            ) from None
     else:
         selection = select_within(problem, Recipe(l1=()), wanted, frame)
     smaller = selection.artifact or assemble(selection.forest, frame)
     smaller = replace(smaller, target=forest.target)
     raw = selection.winner.held_raw
     assert raw is not None
-    return _report(forest, smaller, selection.winner.name, frame.output(raw), X, frame.output(Y), selection.held_rows, chosen, objective)
+    return _report(
+        forest,
+        smaller,
+        selection.winner.name,
+        frame.output(raw),
+        X,
+        frame.output(Y),
+        selection.held_rows,
+        chosen,
+        objective,
+    )
 
 
 def _objective(forest: Forest) -> Objective:
@@ -141,7 +153,9 @@ def _targets(forest: Forest, table: Any, target: str | None) -> NDArray[np.float
         proba = forest.predict_proba(table)
         return proba[:, 1:] if proba.shape[1] == 2 else proba
     if name not in columns:
-        raise SchemaError(f"the table has no target column {name!r}; it has {list(columns)}.{suggestion(name, list(columns))}")
+        raise SchemaError(
+            f"the table has no target column {name!r}; it has {list(columns)}.{suggestion(name, list(columns))}"
+        )
     values = columns[name]
     if forest.task == "regression":
         numbers = np.asarray(values, dtype=np.float64)
@@ -152,7 +166,9 @@ def _targets(forest: Forest, table: Any, target: str | None) -> NDArray[np.float
     found = [position.get(category_text(value), -1) for value in values.tolist()]
     if -1 in found:
         strange = values[found.index(-1)]
-        raise DataError(f"target column {name!r} holds {strange!r}, which is no class of the model: {list(forest.classes)}.")
+        raise DataError(
+            f"target column {name!r} holds {strange!r}, which is no class of the model: {list(forest.classes)}."
+        )
     onehot = np.eye(len(position))[found]
     return onehot[:, 1:] if len(position) == 2 else onehot
 
@@ -163,12 +179,16 @@ def _frame(
     scale = shift = None
     if objective.kind == "squared":
         if Y.shape[1] != forest.n_outputs:
-            raise DataError(f"the forest has {forest.n_outputs} outputs; one target column gives {Y.shape[1]}.")
+            raise DataError(
+                f"the forest has {forest.n_outputs} outputs; one target column gives {Y.shape[1]}."
+            )
         shift, spread = Y.mean(axis=0), Y.std(axis=0)
         scale = np.where(spread > 0, spread, 1.0)
         Y = (Y - shift) / scale
     codes = FeatureCodes.fit(X)
-    return Frame(forest.schema, codes, objective.link, forest.task, forest.classes, forest.target, scale, shift), Y
+    return Frame(
+        forest.schema, codes, objective.link, forest.task, forest.classes, forest.target, scale, shift
+    ), Y
 
 
 Grower = Callable[[NDArray[np.int64]], GridForest]
@@ -178,9 +198,14 @@ def _own_trees(forest: Forest, problem: Problem, frame: Frame) -> list[tuple[str
     """The forest's own trees with thresholds rounded to few-bit grids, one candidate a number of bits."""
     depth = forest.depth()
     same_outputs = forest.n_outputs == problem.rows.Y.shape[1]
-    if not forest.is_axis or not same_outputs or depth > MAX_DEPTH or forest.n_trees * 2**depth > MAX_PERFECT_NODES:
+    if (
+        not forest.is_axis
+        or not same_outputs
+        or depth > MAX_DEPTH
+        or forest.n_trees * 2**depth > MAX_PERFECT_NODES
+    ):
         return []
-    found = []
+    found: list[tuple[str, int, Grower]] = []
     for bits in IMPORT_BITS:
         grid = Grid.fit(problem.X, bits)
         codes = grid.codes(problem.X, problem.rows.weight)
@@ -191,7 +216,9 @@ def _own_trees(forest: Forest, problem: Problem, frame: Frame) -> list[tuple[str
             threshold[i] = cuts[np.argmin(np.abs(cuts - threshold[i]))]
         perfect = perfect_from_forest(replace(forest, threshold=threshold), codes, on_grid)
 
-        def grower(rows: NDArray[np.int64], perfect: Any = perfect, grid: Grid = grid, frame: Frame = on_grid) -> GridForest:
+        def grower(
+            rows: NDArray[np.int64], perfect: Any = perfect, grid: Grid = grid, frame: Frame = on_grid
+        ) -> GridForest:
             X, part = problem.X[rows], problem.rows.take(rows)
             mine = TrainingRows(frame.codes.encode(X), frame.codes.encode_scores(X), part.Y, part.weight)
             return GridForest(perfect, mine, problem.objective, frame, grid)
@@ -212,7 +239,9 @@ def _report(
     else:
         same = after[:, 0] > 0 if objective.kind == "logistic" else after.argmax(axis=1)
         agree = forest.raw_to_class_index(before) == same
-        if forest.link == "identity":  # averaged probabilities: bring them to the scale of scores, on which metrics are defined
+        if (
+            forest.link == "identity"
+        ):  # averaged probabilities: bring them to the scale of scores, on which metrics are defined
             p = np.clip(before, 1e-6, 1.0)
             before = np.log(p[:, 1:] / np.clip(1.0 - p[:, 1:], 1e-6, 1.0)) if p.shape[1] == 2 else np.log(p)
     return Compression(

@@ -72,7 +72,7 @@ class Counterfactual:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a form that `json` can write."""
-        from hardgrad.trees.explain import plain
+        from hardgrad.trees.explanation import plain
 
         return {
             "wish": self.wish,

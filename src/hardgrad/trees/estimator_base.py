@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import (
-    _check_feature_names,
-    _check_n_features,
     _check_sample_weight,
-    _num_features,
     check_is_fitted,
     validate_data,
 )
@@ -75,7 +72,11 @@ class SoftForestBase:
             from sklearn.utils import check_consistent_length, column_or_1d
 
             self._remember_columns(X)
-            y = np.asarray(y) if options.get("multi_output") and np.ndim(y) == 2 else column_or_1d(y, warn=True)
+            y = (
+                np.asarray(y)
+                if options.get("multi_output") and np.ndim(y) == 2
+                else column_or_1d(y, warn=True)
+            )
             check_consistent_length(X, y)
             return X, y
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", **options)
@@ -105,7 +106,9 @@ class SoftForestBase:
             raise DataError("sample_weight must not be negative and must not be zero everywhere.")
         return weight
 
-    def _encode_training(self, X: Any, Y: Array, weight: Array, objective: Objective) -> tuple[TableSchema, Array]:
+    def _encode_training(
+        self, X: Any, Y: Array, weight: Array, objective: Objective
+    ) -> tuple[TableSchema, Array]:
         self._table_fit = not isinstance(X, np.ndarray)
         if self._table_fit:
             from hardgrad.tabular.encoding import TableEncoder
@@ -123,7 +126,9 @@ class SoftForestBase:
         return TableSchema.numeric([str(name) for name in names]), X
 
     # --- training ------------------------------------------------------------------------------------------------------------
-    def _train(self, X: Any, Y: Array, weight: Array, objective: Objective, classes: tuple[Label, ...]) -> Self:
+    def _train(
+        self, X: Any, Y: Array, weight: Array, objective: Objective, classes: tuple[Label, ...]
+    ) -> Self:
         self._check_parameters()
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         metric = find_metric(self.metric, objective)
@@ -137,13 +142,24 @@ class SoftForestBase:
             scale = np.where(spread > 0, spread, 1.0)
             Y = (Y - shift) / scale
         codes = FeatureCodes.fit(encoded, weight)
-        frame = Frame(schema, codes, objective.link, "classification" if classes else "regression", classes, "", scale, shift)
+        frame = Frame(
+            schema,
+            codes,
+            objective.link,
+            "classification" if classes else "regression",
+            classes,
+            "",
+            scale,
+            shift,
+        )
         rows = TrainingRows(codes.encode(encoded), codes.encode_scores(encoded), Y, weight / weight.mean())
         sign = -1.0 if metric.higher_is_better else 1.0
-        problem = Problem(
-            rows, encoded, codes, objective, lambda raw, T, w: sign * metric(frame.output(raw), frame.output(T), w, objective), self._hardware(), self._seed,
-            make_folds(Y, bool(classes), self.validation_fraction, self._seed),
-        )  # fmt: skip
+
+        def score(raw: Array, truth: Array, w: Array) -> float:
+            return sign * metric(frame.output(raw), frame.output(truth), w, objective)
+
+        folds = make_folds(Y, bool(classes), self.validation_fraction, self._seed)
+        problem = Problem(rows, encoded, codes, objective, score, self._hardware(), self._seed, folds)
         events: list[Event] = []
         # The many small linear algebra calls of a leaf refit are slower on two threads than on one; torch has its own.
         with threadpool_limits(1, user_api="blas"), listen(events.append), listen(self._print_event):
@@ -184,9 +200,8 @@ class SoftForestBase:
         )
 
     def _penalties(self, n_rows: int) -> tuple[float, ...]:
-        if self.l1 is None:
-            penalties = L1 if n_rows < FEW_ROWS else (LIGHT_L1, *L1)
-        else:
+        penalties: tuple[float, ...] = L1 if n_rows < FEW_ROWS else (LIGHT_L1, *L1)
+        if self.l1 is not None:
             penalties = tuple(self.l1)
         # A penalty on further features means nothing where a node has one.
         return penalties if self.split == "sparse_oblique" else penalties[:1]
@@ -200,7 +215,9 @@ class SoftForestBase:
     def _check_parameters(self) -> None:
         def require(condition: bool, name: str, expected: str) -> None:
             if not condition:
-                raise ParameterError(f"{type(self).__name__} got {name}={getattr(self, name)!r}; expected {expected}.")
+                raise ParameterError(
+                    f"{type(self).__name__} got {name}={getattr(self, name)!r}; expected {expected}."
+                )
 
         require(self.n_estimators is None or self.n_estimators >= 1, "n_estimators", "at least 1, or None")
         require(1 <= self.max_depth <= 10, "max_depth", "1 to 10")
@@ -208,9 +225,17 @@ class SoftForestBase:
         require(self.max_iter >= 1, "max_iter", "at least 1")
         require(self.batch_size >= 1, "batch_size", "at least 1")
         require(self.learning_rate > 0, "learning_rate", "a positive number")
-        require(len(self.temperature) == 2 and min(self.temperature) > 0, "temperature", "two positive numbers (from, to)")
+        require(
+            len(tuple(self.temperature)) == 2 and min(self.temperature) > 0,
+            "temperature",
+            "two positive numbers (from, to)",
+        )
         require(0 < self.validation_fraction < 1, "validation_fraction", "a share between 0 and 1")
-        require(self.l1 is None or all(penalty >= 0 for penalty in self.l1), "l1", "penalties that are not negative")
+        require(
+            self.l1 is None or all(penalty >= 0 for penalty in self.l1),
+            "l1",
+            "penalties that are not negative",
+        )
         require(self.time_budget is None or self.time_budget > 0, "time_budget", "seconds, or None")
         if self.budget is not None:
             from hardgrad.trees.budget import parse_budget
@@ -220,7 +245,9 @@ class SoftForestBase:
     def _print_event(self, event: Event) -> None:
         if self.verbose:
             parts = [f"{event.phase} {100 * event.fraction:.0f} %"]
-            parts += [f"{n} {v:.4f}" for n, v in (("soft", event.soft), ("hard", event.hard)) if v is not None]
+            parts += [
+                f"{n} {v:.4f}" for n, v in (("soft", event.soft), ("hard", event.hard)) if v is not None
+            ]
             print("  ".join([*parts, event.message]).rstrip())
 
     # --- what is remembered --------------------------------------------------------------------------------------------------
@@ -234,12 +261,16 @@ class SoftForestBase:
         self.forest_ = selection.artifact or assemble(selection.forest, frame)
         soft = selection.forest if selection.soft is None else selection.soft
         self.soft_ = SoftForest.from_perfect(
-            [soft], frame.codes.n_features, split=self.split, temperature=float(self.temperature[1]), frame=frame
+            [soft],
+            frame.codes.n_features,
+            split=self.split,
+            temperature=float(self.temperature[1]),
+            frame=frame,
         )
         self.history_ = [vars(event) | {"gap": _difference(event)} for event in events]
         self.candidates_ = [_candidate_row(c, c is selection.winner, metric) for c in selection.candidates]
         held = selection.held_rows
-        self.validation_: dict[str, Array] = {}
+        self.validation_: dict[str, NDArray[Any]] = {}
         self.gap_: GapReport | None = None
         if len(held) and selection.winner.held_raw is not None:
             Y, weight = problem.rows.Y[held], problem.rows.weight[held]
@@ -278,7 +309,9 @@ class SoftForestBase:
         """Draw the soft metric beside the hard one. Needs matplotlib."""
         check_is_fitted(self, "forest_")
         if self.gap_ is None:
-            raise DataError("no rows were held out in training, so there is no gap to draw; fit on at least 20 rows.")
+            raise DataError(
+                "no rows were held out in training, so there is no gap to draw; fit on at least 20 rows."
+            )
         return self.gap_.plot(ax)
 
     def __sklearn_tags__(self) -> Tags:
@@ -319,7 +352,14 @@ def _candidate_row(candidate: Any, chosen: bool, metric: Metric) -> dict[str, An
 
 
 def measure_gap(
-    soft: Array, hard: Array, Y: Array, weight: Array, objective: Objective, metric: Metric, *, kept_start: bool
+    soft: Array,
+    hard: Array,
+    Y: Array,
+    weight: Array,
+    objective: Objective,
+    metric: Metric,
+    *,
+    kept_start: bool,
 ) -> GapReport:
     """Compare soft raw scores with hard ones on the same held-out rows."""
     difference = np.abs(objective.probabilities(soft) - objective.probabilities(hard))

@@ -123,7 +123,9 @@ def packed_body(forest: Forest, name: str) -> CBody:
         trees_at=missing_at + (len(used) if packing.has_missing else 0),
         leaf_width=packing.leaf_bits * forest.n_outputs,
         cases="\n".join(cases),
-        missing=f"code >= {name}_packed[{name}_missing_at + used]" if packing.has_missing else f"code >= {half}",
+        missing=f"code >= {name}_packed[{name}_missing_at + used]"
+        if packing.has_missing
+        else f"code >= {half}",
         outputs=forest.n_outputs,
         trees=forest.n_trees,
         half=2 ** (packing.leaf_bits - 1),

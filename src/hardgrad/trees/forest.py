@@ -134,7 +134,9 @@ class Forest(Artifact, kind="forest"):
         for name, (dtype, ndim) in self._dtypes.items():
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != ndim:
-                raise ArtifactError(f"forest array {name!r} must be {np.dtype(dtype)} with {ndim} dimensions.")
+                raise ArtifactError(
+                    f"forest array {name!r} must be {np.dtype(dtype)} with {ndim} dimensions."
+                )
             if array.flags.writeable:
                 array = array.copy()
                 array.flags.writeable = False
@@ -219,7 +221,11 @@ class Forest(Artifact, kind="forest"):
         return leaves
 
     def _goes_left(
-        self, X: NDArray[np.float64], scores: NDArray[np.int64], rows: NDArray[np.int64], nodes: NDArray[np.int64]
+        self,
+        X: NDArray[np.float64],
+        scores: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        nodes: NDArray[np.int64],
     ) -> NDArray[np.bool_]:
         feature = self.feature[nodes]
         x = X[rows, np.maximum(feature, 0)]
@@ -288,7 +294,7 @@ class Forest(Artifact, kind="forest"):
         """Return the position of the predicted class in `classes`: int64 [n]."""
         if self.link == "sigmoid":
             return (raw[:, 0] > 0).astype(np.int64)
-        return np.argmax(raw, axis=1)
+        return np.asarray(np.argmax(raw, axis=1))
 
     @cached_property
     def class_array(self) -> NDArray[Any]:
@@ -327,8 +333,15 @@ class Forest(Artifact, kind="forest"):
         """Invert `metadata_to_json`."""
         plain = {name: metadata[name] for name in ("link", "aggregation", "task", "target")}
         if "packing" in metadata:
-            plain["packing"] = Packing(**{k: tuple(v) if isinstance(v, list) else v for k, v in metadata["packing"].items()})
-        return {**plain, "classes": tuple(metadata["classes"]), "schema": TableSchema.from_json(metadata["schema"])}
+            grids: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in metadata["packing"].items()
+            }
+            plain["packing"] = Packing(**grids)
+        return {
+            **plain,
+            "classes": tuple(metadata["classes"]),
+            "schema": TableSchema.from_json(metadata["schema"]),
+        }
 
     # --- runtimes and exports: thin doors, each format lives in its own module --------------------------------------------------
     def runtime(self, engine: str = "numba", *, n_jobs: int = 1) -> Any:
@@ -386,7 +399,9 @@ class Forest(Artifact, kind="forest"):
         return to_svg(self, tree, **options)
 
     def __repr__(self) -> str:
-        kind = f"{len(self.classes)} classes" if self.task == "classification" else f"{self.n_outputs} outputs"
+        kind = (
+            f"{len(self.classes)} classes" if self.task == "classification" else f"{self.n_outputs} outputs"
+        )
         return (
             f"Forest({self.n_trees} trees, {self.n_leaves} leaves, depth {self.depth()}, "
             f"{len(self.schema.columns)} columns, {kind})"

@@ -42,9 +42,13 @@ class ForestBuilder:
 
     def _require_complete(self) -> None:
         if self._waiting:
-            raise ArtifactError(f"node {self._waiting[-1]} has no complete subtrees; trees are given in preorder.")
+            raise ArtifactError(
+                f"node {self._waiting[-1]} has no complete subtrees; trees are given in preorder."
+            )
 
-    def _add(self, feature: int, threshold: float, default_left: bool, value: Any, terms: list[tuple[int, int]]) -> int:
+    def _add(
+        self, feature: int, threshold: float, default_left: bool, value: Any, terms: list[tuple[int, int]]
+    ) -> int:
         number = len(self._feature)
         if self._waiting:
             parent = self._waiting[-1]
@@ -68,7 +72,9 @@ class ForestBuilder:
 
     def add_leaf(self, value: float | Sequence[float] | NDArray[np.float64]) -> int:
         """Add a leaf with one value an output and return its number."""
-        return self._add(LEAF, 0.0, False, np.broadcast_to(np.asarray(value, dtype=np.float64), (self.n_outputs,)), [])
+        return self._add(
+            LEAF, 0.0, False, np.broadcast_to(np.asarray(value, dtype=np.float64), (self.n_outputs,)), []
+        )
 
     def add_axis(self, feature: int, threshold: float, default_left: bool = False) -> int:
         """Add a node that sends a row left iff `x[feature] <= threshold` and return its number."""
@@ -125,7 +131,9 @@ def _tables(
     for f in range(n_features):
         cut, score = tables.get(f, (np.empty(0), np.zeros(1, dtype=np.int32)))
         if len(score) != len(cut) + 1:
-            raise ArtifactError(f"feature {f} has {len(cut)} cuts and {len(score)} scores; one more is needed.")
+            raise ArtifactError(
+                f"feature {f} has {len(cut)} cuts and {len(score)} scores; one more is needed."
+            )
         cuts.append(np.asarray(cut, dtype=np.float64))
         scores.append(np.asarray(score, dtype=np.int32))
         offset.append(offset[-1] + len(cut))
@@ -133,7 +141,11 @@ def _tables(
 
 
 def forest_from_trees(
-    trees: Sequence[Node], columns: Sequence[str] | TableSchema, *, n_outputs: int | None = None, **options: Any
+    trees: Sequence[Node],
+    columns: Sequence[str] | TableSchema,
+    *,
+    n_outputs: int | None = None,
+    **options: Any,
 ) -> Forest:
     """Build a forest from nested dictionaries.
 
@@ -151,22 +163,22 @@ def forest_from_trees(
     """
     schema = columns if isinstance(columns, TableSchema) else TableSchema.numeric(columns)
     if n_outputs is None:
-        node = trees[0] if trees else {"value": 0.0}
+        node: Node = trees[0] if trees else {"value": 0.0}
         while "value" not in node:
             node = node["left"]
         n_outputs = int(np.size(node["value"]))
     builder = ForestBuilder(schema, n_outputs)
     for tree in trees:
         builder.start_tree()
-        stack = [tree]
+        stack: list[Node] = [tree]
         while stack:
-            node = stack.pop()
-            if "value" in node:
-                builder.add_leaf(node["value"])
+            here: Node = stack.pop()
+            if "value" in here:
+                builder.add_leaf(here["value"])
                 continue
-            if "terms" in node:
-                builder.add_oblique(node["terms"], node["threshold"])
+            if "terms" in here:
+                builder.add_oblique(here["terms"], here["threshold"])
             else:
-                builder.add_axis(node["feature"], node["threshold"], node.get("default_left", False))
-            stack += [node["right"], node["left"]]
+                builder.add_axis(here["feature"], here["threshold"], here.get("default_left", False))
+            stack += [here["right"], here["left"]]
     return builder.finish(**options)

@@ -33,32 +33,47 @@ def _check_lengths(f: Forest) -> None:
     _require(f.value.shape[1] == len(f.base) and len(f.base) >= 1, "leaf values and base differ in outputs")
     for name, total in (("tree_offset", n), ("term_offset", len(f.term_feature)), ("cut_offset", len(f.cut))):
         offset = getattr(f, name)
-        _require(len(offset) >= 1 and offset[0] == 0 and offset[-1] == total, f"{name!r} must run from 0 to {total}")
+        _require(
+            len(offset) >= 1 and offset[0] == 0 and offset[-1] == total,
+            f"{name!r} must run from 0 to {total}",
+        )
         _require(np.all(np.diff(offset) >= (name == "tree_offset")), f"{name!r} must not fall")
     _require(len(f.term_offset) == n + 1, "'term_offset' must have one entry a node and one more")
     _require(len(f.term_weight) == len(f.term_feature), "'term_weight' and 'term_feature' differ in length")
     _require(len(f.cut_offset) == f.n_features + 1, "'cut_offset' must have one entry a feature and one more")
-    _require(len(f.score) == len(f.cut) + f.n_features, "'score' must have one entry an interval between cuts")
+    _require(
+        len(f.score) == len(f.cut) + f.n_features, "'score' must have one entry an interval between cuts"
+    )
 
 
 def _check_nodes(f: Forest) -> None:
     n = f.n_nodes
     leaf = f.feature == -1
-    _require(np.all((f.feature >= -2) & (f.feature < f.n_features)), "a node tests a feature that is not there")
-    _require(np.all((f.left == -1) == leaf) and np.all((f.right == -1) == leaf), "leaves and only leaves have no children")
+    _require(
+        np.all((f.feature >= -2) & (f.feature < f.n_features)), "a node tests a feature that is not there"
+    )
+    _require(
+        np.all((f.left == -1) == leaf) and np.all((f.right == -1) == leaf),
+        "leaves and only leaves have no children",
+    )
     tree = np.repeat(np.arange(f.n_trees), np.diff(f.tree_offset))
     inner = np.flatnonzero(~leaf)
     children = np.concatenate([f.left[inner], f.right[inner]]).astype(np.int64)
     _require(np.all((children > 0) & (children < n)), "a child is out of range")
     parents = np.concatenate([inner, inner])
-    _require(np.all(children > parents) and np.all(tree[children] == tree[parents]), "children must follow their parent")
+    _require(
+        np.all(children > parents) and np.all(tree[children] == tree[parents]),
+        "children must follow their parent",
+    )
     # With every node but the roots having one parent that precedes it, the arrays are trees: no cycle, nothing unreachable.
     counts = np.bincount(children, minlength=n)
     expected = np.ones(n, dtype=np.int64)
     expected[f.tree_offset[:-1]] = 0
     _require(np.array_equal(counts, expected), "every node but the roots must have exactly one parent")
     _require(not np.isnan(f.threshold[inner]).any(), "a threshold is NaN")
-    _require(np.isfinite(f.value).all() and np.isfinite(f.base).all(), "a leaf value or the base is not finite")
+    _require(
+        np.isfinite(f.value).all() and np.isfinite(f.base).all(), "a leaf value or the base is not finite"
+    )
 
 
 def _check_terms(f: Forest) -> None:
@@ -67,12 +82,19 @@ def _check_terms(f: Forest) -> None:
     count = np.diff(f.term_offset)
     oblique = f.feature == -2
     _require(
-        np.all((count > 0) == oblique) and np.all(count <= MAX_TERMS), f"oblique nodes have 1 to {MAX_TERMS} terms"
+        np.all((count > 0) == oblique) and np.all(count <= MAX_TERMS),
+        f"oblique nodes have 1 to {MAX_TERMS} terms",
     )
-    _require(np.all((f.term_feature >= 0) & (f.term_feature < f.n_features)), "a term uses a feature that is not there")
+    _require(
+        np.all((f.term_feature >= 0) & (f.term_feature < f.n_features)),
+        "a term uses a feature that is not there",
+    )
     _require(np.all(np.abs(f.term_weight) <= MAX_WEIGHT), f"a weight is outside +-{MAX_WEIGHT}")
     whole = f.threshold[oblique]
-    _require(np.all(np.abs(whole) < 2**24) and np.all(whole == np.floor(whole)), "an oblique threshold is not whole")
+    _require(
+        np.all(np.abs(whole) < 2**24) and np.all(whole == np.floor(whole)),
+        "an oblique threshold is not whole",
+    )
 
 
 def _check_tables(f: Forest) -> None:
@@ -94,7 +116,9 @@ def _check_output(f: Forest) -> None:
     _require(f.task in ("classification", "regression"), f"unknown task {f.task!r}")
     _require(f.link in ("identity", "sigmoid", "softmax"), f"unknown link {f.link!r}")
     if f.task == "regression":
-        _require(f.link == "identity" and classes == 0, "a regression forest has the identity link and no classes")
+        _require(
+            f.link == "identity" and classes == 0, "a regression forest has the identity link and no classes"
+        )
     elif f.link == "sigmoid":
         _require(outputs == 1 and classes == 2, "the sigmoid link needs one output and two classes")
     else:

@@ -118,7 +118,10 @@ def _least_rows(n: int) -> int:
 
 
 def newton_targets(
-    objective: Objective, gradient: NDArray[np.float64], hessian: NDArray[np.float64], weight: NDArray[np.float64]
+    objective: Objective,
+    gradient: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+    weight: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The recipe: Newton targets and weights for one score, the plain residual matrix for several."""
     if objective.kind == "logistic":

@@ -120,7 +120,9 @@ class GridForest:
         """Cut to the first trees, refit all leaves, round them to the grid."""
         cut = self.first(trees)
         index = cut.leaf_index(self.rows.scores)
-        leaf, bias = refit_leaves(index, self.rows.Y, self.rows.weight, self.objective, REFIT, start=(cut.leaf, cut.bias))[-1]
+        leaf, bias = refit_leaves(
+            index, self.rows.Y, self.rows.weight, self.objective, REFIT, start=(cut.leaf, cut.bias)
+        )[-1]
         scale = np.ones(len(bias)) if self.frame.scale is None else self.frame.scale
         steps = self._leaf_steps(leaf * scale)
         rounded = np.rint(leaf * scale / steps) * steps / scale
@@ -141,7 +143,10 @@ class GridForest:
             steps = np.ones(forest.n_outputs)
         codes = self.frame.codes
         n_features = codes.n_features
-        missing = [codes.missing_code(f) if self.grid.has_missing else 2 ** (self.grid.bits - 1) for f in range(n_features)]
+        missing = [
+            codes.missing_code(f) if self.grid.has_missing else 2 ** (self.grid.bits - 1)
+            for f in range(n_features)
+        ]
         packing = Packing(
             self.grid.bits, self.grid.bits, tuple(range(n_features)), self.grid.low, self.grid.step,
             tuple(float(s) for s in steps), tuple(missing), self.grid.has_missing,

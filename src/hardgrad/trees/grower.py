@@ -62,7 +62,9 @@ def grow_tree(
 
 
 @numba.njit(cache=True, nogil=True)
-def descend_codes(feature: NDArray[np.int32], code: NDArray[np.int32], codes: NDArray[np.uint8]) -> NDArray[np.int32]:
+def descend_codes(
+    feature: NDArray[np.int32], code: NDArray[np.int32], codes: NDArray[np.uint8]
+) -> NDArray[np.int32]:
     """Return the leaf of each row of codes, numbered from the left."""
     n_nodes = len(feature)
     result = np.empty(codes.shape[0], dtype=np.int32)

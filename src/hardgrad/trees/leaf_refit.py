@@ -54,14 +54,22 @@ def refit_leaves(
             gradient = scatter_leaves(index, G, shape[1]) + l2 * V
             return loss, np.concatenate([gradient.reshape(-1), G.sum(axis=0)])
 
-        solved = minimize(value_and_gradient, point, jac=True, method="L-BFGS-B", options={"maxiter": iterations, "maxcor": 20})
+        solved = minimize(
+            value_and_gradient,
+            point,
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": iterations, "maxcor": 20},
+        )
         point = solved.x
         results.append((point[: -len(bias)].reshape(shape).copy(), point[-len(bias) :].copy()))
     return results
 
 
 @numba.njit(cache=True, nogil=True)
-def sum_leaves(index: NDArray[np.int32], leaf: NDArray[np.float64], bias: NDArray[np.float64]) -> NDArray[np.float64]:
+def sum_leaves(
+    index: NDArray[np.int32], leaf: NDArray[np.float64], bias: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return raw scores [n, outputs]: bias plus leaves in tree order."""
     n, n_trees = index.shape
     raw = np.empty((n, len(bias)))

@@ -57,7 +57,9 @@ def _accuracy(raw: Array, Y: Array, weight: Array, objective: Objective) -> floa
 
 def _balanced_accuracy(raw: Array, Y: Array, weight: Array, objective: Objective) -> float:
     truth, guess = true_index(Y), class_index(raw)
-    return float(np.mean([np.average(guess[truth == k] == k, weights=weight[truth == k]) for k in np.unique(truth)]))
+    return float(
+        np.mean([np.average(guess[truth == k] == k, weights=weight[truth == k]) for k in np.unique(truth)])
+    )
 
 
 def _f1(raw: Array, Y: Array, weight: Array, objective: Objective) -> float:
@@ -121,5 +123,7 @@ def find_metric(name: str | None, objective: Objective) -> Metric:
         name = "rmse" if objective.kind == "squared" else "log_loss"
     known = [m.name for m in METRICS.values() if objective.kind in m.tasks]
     if name not in known:
-        raise ParameterError(f"metric got {name!r}; for this task expected one of {', '.join(known)}.{suggestion(name, known)}")
+        raise ParameterError(
+            f"metric got {name!r}; for this task expected one of {', '.join(known)}.{suggestion(name, known)}"
+        )
     return METRICS[name]

@@ -84,11 +84,14 @@ def softplus(x: float) -> float:
 
 
 @numba.njit(cache=True, nogil=True)
-def kernel_loss(code: int, raw: NDArray[np.float64], add: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+def kernel_loss(
+    code: int, raw: NDArray[np.float64], add: NDArray[np.float64], y: NDArray[np.float64]
+) -> float:
     """Loss of one row with scores raw + add and target y, all [outputs]."""
     if code == LOGISTIC:
         s = raw[0] + add[0]
-        return softplus(s) - y[0] * s
+        loss: float = softplus(s) - y[0] * s
+        return loss
     total = 0.0
     if code == SQUARED:
         for c in range(len(raw)):

@@ -14,7 +14,12 @@ from hardgrad.trees.perfect import PerfectForest
 
 
 def boost_oblivious(
-    rows: TrainingRows, codes: FeatureCodes, objective: Objective, rounds: int, learning_rate: float, depth: int
+    rows: TrainingRows,
+    codes: FeatureCodes,
+    objective: Objective,
+    rounds: int,
+    learning_rate: float,
+    depth: int,
 ) -> PerfectForest:
     """Grow oblivious trees one after another on Newton targets (see `greedy.boost`)."""
     bias = objective.base_score(rows.Y, rows.weight)
@@ -24,7 +29,10 @@ def boost_oblivious(
         gradient, hessian = objective.gradient_hessian(raw, rows.Y)
         target, weight = newton_targets(objective, gradient, hessian, rows.weight)
         tree = _grow_oblivious(rows.codes, target, weight, depth)
-        leaf = newton_leaves(tree.leaf_index, gradient, hessian, rows.weight, 2**depth, objective) * learning_rate
+        leaf = (
+            newton_leaves(tree.leaf_index, gradient, hessian, rows.weight, 2**depth, objective)
+            * learning_rate
+        )
         raw += leaf[tree.leaf_index]
         trees.append(tree)
         leaves.append(leaf)

@@ -1,9 +1,10 @@
 """The packed form of an axis-aligned forest: few-bit thresholds and leaves on grids, one stream of bits. Never imports torch.
 
-Layout: a header of 8 bytes (bits, trees, used features, outputs, flags), 8 bytes an output (leaf step and base as float32), 6 bytes a used
-feature (lowest cut as float32, step as bfloat16) and one more where missing values were seen in training, then the trees in preorder: one bit says leaf or
-node, a node has a feature and a threshold code, a leaf one code an output. Text of categories that the trees tell apart is counted too.
-The C export of this form carries exactly these bytes.
+Layout: a header of 8 bytes (bits, trees, used features, outputs, flags), 8 bytes an output (leaf step and base as
+float32), 6 bytes a used feature (lowest cut as float32, step as bfloat16) and one more where missing values were seen
+in training, then the trees in preorder: one bit says leaf or node, a node has a feature and a threshold code, a leaf
+one code an output. Text of categories that the trees tell apart is counted too. The C export of this form carries
+exactly these bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def grid_cuts(low: float, step: float, bits: int) -> NDArray[np.float64]:
 def used_axis_features(forest: Forest) -> list[int]:
     """Return the features that nodes test, ascending. Raises `ExportError` for an oblique forest."""
     if not forest.is_axis:
-        raise ExportError("the packed form holds axis-aligned forests; this one has oblique nodes. Train with a byte budget.")
+        raise ExportError(
+            "the packed form holds axis-aligned forests; this one has oblique nodes. Train with a byte budget."
+        )
     return [int(f) for f in forest.used_features()]
 
 
@@ -62,7 +65,10 @@ def pack(forest: Forest) -> bytes:
     """
     packing = _need_packing(forest)
     used = used_axis_features(forest)
-    low, step = dict(zip(packing.features, packing.low, strict=True)), dict(zip(packing.features, packing.step, strict=True))
+    low, step = (
+        dict(zip(packing.features, packing.low, strict=True)),
+        dict(zip(packing.features, packing.step, strict=True)),
+    )
     writer = _Writer([])
     width = bits_for(len(used))
     half = 2 ** (packing.leaf_bits - 1)
@@ -72,14 +78,18 @@ def pack(forest: Forest) -> bytes:
             for v, unit in zip(forest.value[node], packing.leaf_step, strict=True):
                 code = round(float(v) / unit)
                 if code * unit != v or not -half <= code < half:
-                    raise ExportError(f"leaf value {v!r} of node {node} is not on the grid of the packed form.")
+                    raise ExportError(
+                        f"leaf value {v!r} of node {node} is not on the grid of the packed form."
+                    )
                 writer.put(code + half, packing.leaf_bits)
             continue
         f = int(forest.feature[node])
         code = round((float(forest.threshold[node]) - low[f]) / step[f])
         cuts = grid_cuts(low[f], step[f], packing.threshold_bits)
         if not 0 <= code < len(cuts) or cuts[code] != forest.threshold[node]:
-            raise ExportError(f"threshold {forest.threshold[node]!r} of node {node} is not on the grid of the packed form.")
+            raise ExportError(
+                f"threshold {forest.threshold[node]!r} of node {node} is not on the grid of the packed form."
+            )
         writer.put(0, 1)
         writer.put(used.index(f), width)
         writer.put(code, packing.threshold_bits)
@@ -143,7 +153,12 @@ def _unpack(data: bytes, like: Forest) -> Forest:
                 builder.add_axis(used[k], float(grid_cuts(low[k], step[k], t_bits)[code]), code >= missing[k])
                 open_subtrees += 1
     return builder.finish(
-        base=base, link=like.link, aggregation=like.aggregation, task=like.task, classes=like.classes, target=like.target
+        base=base,
+        link=like.link,
+        aggregation=like.aggregation,
+        task=like.task,
+        classes=like.classes,
+        target=like.target,
     )
 
 
@@ -165,7 +180,9 @@ def packed_size(forest: Forest) -> int:
 
 def category_bytes(forest: Forest, used: list[int]) -> int:
     """Return the bytes of category text (NUL-terminated) and one code byte a category and feature."""
-    columns = {forest.schema.features[f].column for f in used if forest.schema.features[f].transform == "codes"}
+    columns = {
+        forest.schema.features[f].column for f in used if forest.schema.features[f].transform == "codes"
+    }
     text = sum(len(c.encode()) + 1 for i in columns for c in forest.schema.columns[i].categories)
     codes = sum(len(forest.schema.features[f].codes) for f in used)
     return text + codes
@@ -203,7 +220,9 @@ def simplify_categories(forest: Forest) -> Forest:
     threshold = forest.threshold.copy()
     oblique = set(forest.term_feature.tolist())
     for i, column in enumerate(schema.columns):
-        mine = [f for f, feature in enumerate(features) if feature.column == i and feature.transform == "codes"]
+        mine = [
+            f for f, feature in enumerate(features) if feature.column == i and feature.transform == "codes"
+        ]
         if not mine or oblique & set(mine):
             continue
         cuts = {f: np.unique(forest.threshold[forest.feature == f]) for f in mine}
@@ -215,7 +234,10 @@ def simplify_categories(forest: Forest) -> Forest:
             at = forest.feature == f
             threshold[at] = np.searchsorted(cuts[f], forest.threshold[at])
             packing = _counting_grid(packing, f, cuts[f])
-    changed: dict[str, Any] = {"schema": type(schema)(tuple(columns), tuple(features)), "threshold": threshold}
+    changed: dict[str, Any] = {
+        "schema": type(schema)(tuple(columns), tuple(features)),
+        "threshold": threshold,
+    }
     return replace(forest, packing=packing, **changed)
 
 

@@ -40,12 +40,12 @@ class PerfectForest:
     @property
     def n_trees(self) -> int:
         """Number of trees."""
-        return self.feature.shape[0]
+        return int(self.feature.shape[0])
 
     @property
     def n_nodes(self) -> int:
         """Inner nodes of a tree, 2**depth - 1."""
-        return self.feature.shape[1]
+        return int(self.feature.shape[1])
 
     @property
     def depth(self) -> int:
@@ -92,7 +92,11 @@ class PerfectForest:
 
     @classmethod
     def from_dense(
-        cls, W: NDArray[np.float64], b: NDArray[np.float64], leaf: NDArray[np.float64], bias: NDArray[np.float64]
+        cls,
+        W: NDArray[np.float64],
+        b: NDArray[np.float64],
+        leaf: NDArray[np.float64],
+        bias: NDArray[np.float64],
     ) -> PerfectForest:
         """Invert `dense`: keep the four largest weights of each node."""
         n_trees, n_nodes = leaf.shape[0], leaf.shape[1] - 1
@@ -124,7 +128,10 @@ class PerfectForest:
 
 @numba.njit(cache=True, nogil=True)
 def _leaf_index(
-    feature: NDArray[np.int32], weight: NDArray[np.float64], offset: NDArray[np.float64], scores: NDArray[np.float32]
+    feature: NDArray[np.int32],
+    weight: NDArray[np.float64],
+    offset: NDArray[np.float64],
+    scores: NDArray[np.float32],
 ) -> NDArray[np.int32]:
     n = scores.shape[0]
     n_trees, n_nodes, n_terms = feature.shape

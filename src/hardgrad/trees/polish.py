@@ -226,7 +226,9 @@ def _polish_tree(
                     d[m] = row_weight[r] * (left - kernel_loss(code, raw[r], leaf[b], Y[r]))
                 m += 1
         if m >= 2:
-            offset[i] = _polish_node(feature[i], weight[i], offset[i], reach[:m], d[:m], scores, columns, new_features)
+            offset[i] = _polish_node(
+                feature[i], weight[i], offset[i], reach[:m], d[:m], scores, columns, new_features
+            )
     for r in range(n):
         index[r] = _leaf_below(0, feature, weight, offset, scores[r])
     _newton_leaf_steps(leaf, index, raw, Y, row_weight, code)

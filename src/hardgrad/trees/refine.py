@@ -94,14 +94,23 @@ class RefineTask(TrainingTask):
     """The refinement as a task for the training loop."""
 
     def __init__(
-        self, members: list[Member], data: RefineData, objective: Objective, plan: RefinePlan, seed: int, key: str, phase: str
+        self,
+        members: list[Member],
+        data: RefineData,
+        objective: Objective,
+        plan: RefinePlan,
+        seed: int,
+        key: str,
+        phase: str,
     ) -> None:
         self.key, self.phase, self.steps = key, phase, plan.steps
         self.plan, self.objective, self.seed, self.rows = plan, objective, seed, [m.rows for m in members]
         self.streams = [m.stream for m in members]
         self.batch = min(plan.batch_size, *(len(m.rows) for m in members))
         n_features = data.scores.shape[1]
-        soft = SoftForest.from_perfect([m.start for m in members], n_features, split=plan.split, temperature=plan.temperature[0])
+        soft = SoftForest.from_perfect(
+            [m.start for m in members], n_features, split=plan.split, temperature=plan.temperature[0]
+        )
         self.module = self.soft = soft
         self.scores = torch.from_numpy(data.scores)
         self.Y = torch.from_numpy(data.Y.astype(np.float32))
@@ -139,7 +148,9 @@ class RefineTask(TrainingTask):
         """Set rates and temperature."""
         for rate, group in zip(self.rates, optimizer.param_groups, strict=True):
             group["lr"] = Schedule.cosine(rate).at(step=step, steps=self.steps)
-        self.soft.temperature.fill_(Schedule.exponential(*self.plan.temperature).at(step=step, steps=self.steps))
+        self.soft.temperature.fill_(
+            Schedule.exponential(*self.plan.temperature).at(step=step, steps=self.steps)
+        )
 
     def _batch_rows(self, step: int) -> NDArray[np.int64]:
         """Rows of every member's batch, [members, batch]: successive parts of a permutation that is new in every epoch."""
@@ -164,7 +175,8 @@ class RefineTask(TrainingTask):
         losses = row_losses(self.objective, raw, self.Y[rows]) * self.row_weight[rows]
         mean = losses.sum() * (shard.world / self.batch)
         penalty = ((self.soft.weight - self.start_weight).abs().sum(dim=(1, 2)) * self.l1).sum()
-        return mean + penalty
+        total: Tensor = mean + penalty
+        return total
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
@@ -207,7 +219,10 @@ class RefineTask(TrainingTask):
         arrays: dict[str, NDArray[Any]] = {}
         for m in range(self.soft.members):
             forest = self.soft.to_perfect(m)
-            arrays |= {f"{m}.{name}": getattr(forest, name) for name in ("feature", "weight", "offset", "leaf", "bias")}
+            arrays |= {
+                f"{m}.{name}": getattr(forest, name)
+                for name in ("feature", "weight", "offset", "leaf", "bias")
+            }
         return arrays
 
 

@@ -6,6 +6,7 @@ pass written by hand, and is what training uses.
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,7 +32,11 @@ def route(gates: Tensor) -> Tensor:
     leaf_probability : [..., 2**depth, B]; sums to 1 over the leaves.
     """
     n_nodes = gates.shape[-2]
-    p = torch.ones_like(gates[..., :1, :]) if n_nodes else gates.new_ones(*gates.shape[:-2], 1, gates.shape[-1])
+    p = (
+        torch.ones_like(gates[..., :1, :])
+        if n_nodes
+        else gates.new_ones(*gates.shape[:-2], 1, gates.shape[-1])
+    )
     first = 0
     while first < n_nodes:
         g = gates[..., first : 2 * first + 1, :]
@@ -49,8 +54,12 @@ def forest_output(gates: Tensor, leaf: Tensor) -> Tensor:
     gates : [members, trees, nodes, B], probability of LEFT.
     leaf : [members, trees, leaves, outputs].
     """
-    if gates.device.type == "cpu" and gates.dtype == leaf.dtype and gates.dtype in (torch.float32, torch.float64):
-        result: Tensor = _ForestOutput.apply(gates, leaf)
+    if (
+        gates.device.type == "cpu"
+        and gates.dtype == leaf.dtype
+        and gates.dtype in (torch.float32, torch.float64)
+    ):
+        result: Tensor = _ForestOutput.apply(gates, leaf)  # type: ignore[no-untyped-call]
         return result
     return torch.einsum("mtlb,mtlc->mbc", route(gates), leaf)
 
@@ -66,7 +75,7 @@ class _ForestOutput(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         gates, leaf = ctx.saved_tensors
         d_out = gradient.transpose(1, 2).contiguous()
         d_gates, d_leaf = torch.empty_like(gates), torch.empty_like(leaf)
@@ -83,7 +92,7 @@ def _over_members(kernel: Any, *arrays: NDArray[Any]) -> None:
         return
     pool = _POOL.setdefault(threads, ThreadPoolExecutor(threads))
     bounds = np.linspace(0, members, min(threads, members) + 1).astype(int)
-    jobs = [pool.submit(kernel, *(a[lo:hi] for a in arrays)) for lo, hi in zip(bounds[:-1], bounds[1:], strict=True)]
+    jobs = [pool.submit(kernel, *(a[lo:hi] for a in arrays)) for lo, hi in itertools.pairwise(bounds)]
     for job in jobs:
         job.result()
 

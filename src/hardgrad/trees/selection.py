@@ -19,8 +19,8 @@ from hardgrad.train.progress import emit
 from hardgrad.trees.codes import FeatureCodes
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.greedy import BoostingPlan, TrainingRows, boost
-from hardgrad.trees.metrics import class_index, true_index
 from hardgrad.trees.leaf_refit import REFIT_PATH, refit_leaves
+from hardgrad.trees.metrics import class_index, true_index
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.perfect import PerfectForest
 from hardgrad.trees.polish import polish
@@ -170,7 +170,13 @@ def select(problem: Problem, recipe: Recipe) -> Selection:
             stacklevel=3,
         )
         winner = Candidate("greedy start", 1.0 if recipe.n_trees == 1 else 0.4, l2=START_PENALTY)
-        return Selection(_train_start(problem, recipe, winner).quantised(), None, winner, (winner,), np.empty(0, dtype=np.int64))
+        return Selection(
+            _train_start(problem, recipe, winner).quantised(),
+            None,
+            winner,
+            (winner,),
+            np.empty(0, dtype=np.int64),
+        )
     parts = [problem.rows.take(train) for train, _ in problem.folds]
     starts, candidates = _judge_starts(problem, recipe, parts)
     best_rate = min(candidates, key=_loss).rate
@@ -182,7 +188,10 @@ def select(problem: Problem, recipe: Recipe) -> Selection:
     winner = ranked[0]
     held_rows = np.concatenate([held for _, held in problem.folds])
     best_soft = min(refined, key=_loss, default=None)
-    front = (*_front(problem, recipe, parts), front_point(problem, winner, recipe.n_trees, recipe.n_trees * 2**recipe.depth, True))
+    front = (
+        *_front(problem, recipe, parts),
+        front_point(problem, winner, recipe.n_trees, recipe.n_trees * 2**recipe.depth, True),
+    )
     forest, soft = _train_winner(problem, recipe, winner)
     if best_soft is not None and best_soft.l1 is not None:
         soft_held_raw = softs[best_soft.l1].held_raw
@@ -202,14 +211,19 @@ def _front(problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows]) -> l
     def point(size: tuple[int, int]) -> dict[str, Any]:
         other = replace(recipe, n_trees=size[0], depth=size[1])
         rate = 1.0 if size[0] == 1 else 0.4
-        forests = [_refits(problem, rows, _greedy(problem, other, rows, rate), _path_to(START_PENALTY))[-1] for rows in parts]
+        forests = [
+            _refits(problem, rows, _greedy(problem, other, rows, rate), _path_to(START_PENALTY))[-1]
+            for rows in parts
+        ]
         judged = _judged(problem, Candidate("greedy", rate), forests)
         return front_point(problem, judged, size[0], sum(f.n_leaves for f in forests) // len(forests), False)
 
     return problem.mapped(point, FRONT_SIZES)
 
 
-def front_point(problem: Problem, candidate: Candidate, trees: int, leaves: int, chosen: bool) -> dict[str, Any]:
+def front_point(
+    problem: Problem, candidate: Candidate, trees: int, leaves: int, chosen: bool
+) -> dict[str, Any]:
     """Return the size and the held-out loss and accuracy of a candidate."""
     held = np.concatenate([held for _, held in problem.folds])
     raw, Y, weight = candidate.held_raw, problem.rows.Y[held], problem.rows.weight[held]
@@ -219,7 +233,14 @@ def front_point(problem: Problem, candidate: Candidate, trees: int, leaves: int,
         truth, guess = true_index(Y), class_index(raw)
         accuracy = float(np.average(truth == guess, weights=weight))
     loss = problem.objective.mean_loss(raw, Y, weight)
-    return {"name": candidate.name, "trees": trees, "leaves": leaves, "loss": loss, "accuracy": accuracy, "chosen": chosen}
+    return {
+        "name": candidate.name,
+        "trees": trees,
+        "leaves": leaves,
+        "loss": loss,
+        "accuracy": accuracy,
+        "chosen": chosen,
+    }
 
 
 def _loss(candidate: Candidate) -> float:
@@ -233,7 +254,8 @@ def _rates(recipe: Recipe) -> tuple[float, ...]:
 def _judged(problem: Problem, candidate: Candidate, forests: Sequence[PerfectForest]) -> Candidate:
     """Score a candidate by the forests of its folds."""
     raws = [
-        forest.raw(problem.rows.scores[held]) for forest, (_, held) in zip(forests, problem.folds, strict=True)
+        forest.raw(problem.rows.scores[held])
+        for forest, (_, held) in zip(forests, problem.folds, strict=True)
     ]
     return scored(problem, candidate, np.concatenate(raws))
 
@@ -263,7 +285,9 @@ def _refits(
 ) -> list[PerfectForest]:
     """The same structure with leaves refitted at each l2."""
     index = forest.leaf_index(rows.scores)
-    leaves = refit_leaves(index, rows.Y, rows.weight, problem.objective, path, start=(forest.leaf, forest.bias))
+    leaves = refit_leaves(
+        index, rows.Y, rows.weight, problem.objective, path, start=(forest.leaf, forest.bias)
+    )
     return [forest.with_leaves(leaf, bias) for leaf, bias in leaves]
 
 
@@ -279,7 +303,10 @@ def _judge_starts(
     jobs = [(rate, rows) for rate in rates for rows in parts]
     greedy = problem.mapped(lambda job: _greedy(problem, recipe, job[1], job[0]), jobs)
     refitted = (
-        problem.mapped(lambda job: _refits(problem, job[0], job[1]), [(r, f) for (_, r), f in zip(jobs, greedy, strict=True)])
+        problem.mapped(
+            lambda job: _refits(problem, job[0], job[1]),
+            [(r, f) for (_, r), f in zip(jobs, greedy, strict=True)],
+        )
         if recipe.leaf_refit
         else []
     )
@@ -291,7 +318,9 @@ def _judge_starts(
         candidates.append(_judged(problem, Candidate("greedy start", rate), starts[rate]))
         for j, l2 in enumerate(REFIT_PATH if recipe.leaf_refit else ()):
             forests = [path[j] for path in refitted[i * k : (i + 1) * k]]
-            candidates.append(_judged(problem, Candidate("greedy start, leaves refitted", rate, l2=l2), forests))
+            candidates.append(
+                _judged(problem, Candidate("greedy start, leaves refitted", rate, l2=l2), forests)
+            )
     emit("greedy start", 1.0, hard=min(c.loss for c in candidates))
     return starts, candidates
 
@@ -305,15 +334,26 @@ def _finish_refined(
         return hard
     hard = _refits(problem, rows, hard, _path_to(START_PENALTY))[-1]
     return polish(
-        hard, rows, problem.objective, new_features=recipe.refine.split == "sparse_oblique", random_state=problem.seed
+        hard,
+        rows,
+        problem.objective,
+        new_features=recipe.refine.split == "sparse_oblique",
+        random_state=problem.seed,
     ).quantised()
 
 
 def _judge_refined(
-    problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows], starts: Sequence[PerfectForest], rate: float
+    problem: Problem,
+    recipe: Recipe,
+    parts: Sequence[TrainingRows],
+    starts: Sequence[PerfectForest],
+    rate: float,
 ) -> tuple[list[Candidate], dict[float, SoftCandidate]]:
     """Refine from the best start on every fold at every l1, all side by side; judge with and without polish at every l2."""
-    ready = [_refits(problem, rows, start, _path_to(START_PENALTY))[-1] for rows, start in zip(parts, starts, strict=True)]
+    ready = [
+        _refits(problem, rows, start, _path_to(START_PENALTY))[-1]
+        for rows, start in zip(parts, starts, strict=True)
+    ]
     members = [
         Member(ready[k], problem.folds[k][0], l1, stream=k) for l1 in recipe.l1 for k in range(len(parts))
     ]
@@ -355,7 +395,9 @@ def _soft_held(problem: Problem, recipe: Recipe, forests: Sequence[PerfectForest
 
     temperature, split = recipe.refine.temperature[1], recipe.refine.split
     pairs = zip(forests, problem.folds, strict=True)
-    return np.concatenate([soft_raw(f, problem.rows.scores[held], temperature, split) for f, (_, held) in pairs])
+    return np.concatenate(
+        [soft_raw(f, problem.rows.scores[held], temperature, split) for f, (_, held) in pairs]
+    )
 
 
 def _polish_kinds(recipe: Recipe) -> tuple[bool, ...]:
@@ -371,7 +413,9 @@ def _train_start(
     return start if winner.l2 is None else _refits(problem, rows, start, _path_to(winner.l2))[-1]
 
 
-def _train_winner(problem: Problem, recipe: Recipe, winner: Candidate) -> tuple[PerfectForest, PerfectForest | None]:
+def _train_winner(
+    problem: Problem, recipe: Recipe, winner: Candidate
+) -> tuple[PerfectForest, PerfectForest | None]:
     """Train the winner again, on all rows, by the steps by which it was judged."""
     if winner.l1 is None:
         return _train_start(problem, recipe, winner).quantised(), None

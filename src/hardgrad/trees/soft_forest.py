@@ -68,7 +68,11 @@ class SoftForest(Relaxed):
         nodes = 2**depth - 1
         tests = depth if split == "oblivious" else nodes
         level = [int(math.log2(i + 1)) for i in range(nodes)]
-        self.register_buffer("test_of_node", torch.tensor(level if split == "oblivious" else list(range(nodes))), persistent=False)
+        self.register_buffer(
+            "test_of_node",
+            torch.tensor(level if split == "oblivious" else list(range(nodes))),
+            persistent=False,
+        )
         self.weight = nn.Parameter(torch.zeros(members, n_trees * tests, n_features))
         self.offset = nn.Parameter(torch.full((members, n_trees * tests), DEAD_OFFSET))
         self.leaf = nn.Parameter(torch.zeros(members, n_trees, nodes + 1, n_outputs))
@@ -146,7 +150,10 @@ class SoftForest(Relaxed):
 
     def to_perfect(self, member: int = 0) -> PerfectForest:
         """Return one member as perfect trees: the four largest weights of each node are kept."""
-        W, b, leaf, bias = (p[member].detach().cpu().double().numpy() for p in (self.weight, self.offset, self.leaf, self.bias))
+        W, b, leaf, bias = (
+            p[member].detach().cpu().double().numpy()
+            for p in (self.weight, self.offset, self.leaf, self.bias)
+        )
         if self.split == "oblivious":
             spread = self.test_of_node.cpu().numpy()
             W = W.reshape(self.n_trees, self.depth, -1)[:, spread].reshape(-1, W.shape[1])
@@ -166,10 +173,14 @@ class SoftForest(Relaxed):
         X = forest.encode(table)
         codes = codes_of(forest, X)
         if not forest.is_axis:
-            raise HardenError("from_hard() takes axis-aligned forests; an oblique forest is trained soft, see its estimator's soft_.")
+            raise HardenError(
+                "from_hard() takes axis-aligned forests; an oblique forest is trained soft, see its estimator's soft_."
+            )
         frame = Frame(forest.schema, codes, forest.link, forest.task, forest.classes, forest.target)
         perfect = perfect_from_forest(forest, codes)
-        return cls.from_perfect([perfect], forest.n_features, split="axis", temperature=temperature, frame=frame)
+        return cls.from_perfect(
+            [perfect], forest.n_features, split="axis", temperature=temperature, frame=frame
+        )
 
     def harden(self) -> Forest:
         """Return the exact `Forest`: four largest weights a node, rounded to whole numbers; leaves as they are."""

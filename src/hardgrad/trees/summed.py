@@ -13,7 +13,9 @@ from hardgrad.trees.selection import Candidate, Problem, Recipe, Selection, scor
 
 ROUNDS = 200
 PATIENCE = 30
-GREEDY = BoostingPlan(ROUNDS, 0.1, max_depth=5, max_leaves=15, row_share=0.8, column_share=0.7, patience=PATIENCE)
+GREEDY = BoostingPlan(
+    ROUNDS, 0.1, max_depth=5, max_leaves=15, row_share=0.8, column_share=0.7, patience=PATIENCE
+)
 FEW_FEATURES = 6
 REFINED_TREES = 20
 REFINED_STEPS = 400
@@ -38,9 +40,11 @@ class _Mixture:
         depth = max(part.depth for part, _ in parts)
         deep = [(with_depth(part, depth), self.scale * s) for part, s in parts]
         return PerfectForest(
-            *(np.concatenate([getattr(part, name) for part, _ in deep]) for name in ("feature", "weight", "offset")),
-            np.concatenate([part.leaf * s for part, s in deep]),
-            np.asarray(sum(part.bias * s for part, s in deep)),
+            feature=np.concatenate([part.feature for part, _ in deep]),
+            weight=np.concatenate([part.weight for part, _ in deep]),
+            offset=np.concatenate([part.offset for part, _ in deep]),
+            leaf=np.concatenate([part.leaf * s for part, s in deep]),
+            bias=np.sum([part.bias * s for part, s in deep], axis=0),
         )
 
 
@@ -49,7 +53,9 @@ def select_summed(problem: Problem, recipe: Recipe) -> Selection:
 
     The greedy forest alone (share 0, scale 1) is among the choices. With too few rows to hold any out it is what is returned.
     """
-    plan = replace(GREEDY, column_share=1.0 if problem.codes.n_features < FEW_FEATURES else GREEDY.column_share)
+    plan = replace(
+        GREEDY, column_share=1.0 if problem.codes.n_features < FEW_FEATURES else GREEDY.column_share
+    )
     refine = replace(recipe.refine, steps=min(recipe.refine.steps, REFINED_STEPS))
     block = replace(recipe, n_trees=REFINED_TREES, l1=REFINED_L1 if recipe.l1 else (), refine=refine)
     if not problem.folds:
@@ -62,12 +68,18 @@ def select_summed(problem: Problem, recipe: Recipe) -> Selection:
     greedy = problem.mapped(stopped, problem.folds)
     rounds = max(1, round(float(np.mean([forest.n_trees for forest in greedy]))))
     greedy_raw = np.concatenate(
-        [forest.raw(problem.rows.scores[held]) for forest, (_, held) in zip(greedy, problem.folds, strict=True)]
+        [
+            forest.raw(problem.rows.scores[held])
+            for forest, (_, held) in zip(greedy, problem.folds, strict=True)
+        ]
     )
     refined = select(problem, block)
     refined_raw = refined.winner.held_raw
     assert refined_raw is not None
-    best, winner = _Mixture(0.0, 1.0), scored(problem, Candidate("greedy forest", plan.learning_rate), greedy_raw)
+    best, winner = (
+        _Mixture(0.0, 1.0),
+        scored(problem, Candidate("greedy forest", plan.learning_rate), greedy_raw),
+    )
     candidates = [winner]
     for share in SHARES:
         for scale in SCALES:
@@ -87,4 +99,3 @@ def select_summed(problem: Problem, recipe: Recipe) -> Selection:
     soft = None if refined.soft is None else best.forest(everything, refined.soft)
     ranked = tuple(sorted(candidates, key=lambda candidate: candidate.loss))
     return Selection(forest, soft, winner, ranked, refined.held_rows, soft_raw, refined.front)
-
