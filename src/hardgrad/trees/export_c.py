@@ -1,20 +1,20 @@
 """Forest -> C99: a header and a source without dependencies, equal to the reference bit for bit.
 
-Here is what every form of C export shares: the row of raw columns, their encoding, links and predictions. How
-trees are stored and walked is a `CBody`; the one for doubles is in `export_c_trees`. Never imports torch.
+Here is what every form of C export shares: the row of raw columns and its encoding. Links and predictions are in `export_c_outputs`; how
+trees are stored and walked is a `CBody`, the one for doubles is in `export_c_trees`. Never imports torch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hardgrad.core.errors import ParameterError
 from hardgrad.core.files import write_text
 from hardgrad.export import c
-from hardgrad.tabular.schema import Column, TableSchema, category_text
+from hardgrad.tabular.schema import Column, TableSchema
+from hardgrad.trees.export_c_outputs import output_functions
 from hardgrad.trees.export_checks import require_bounded_scores
 from hardgrad.trees.forest import Forest
 
@@ -225,7 +225,7 @@ def _source(forest: Forest, name: str, body: CBody) -> str:
         _encoding(forest.schema, name),
         body.code,
         _entries(forest, name, body),
-        _outputs(forest, name),
+        output_functions(forest, name),
     ]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
 
@@ -334,86 +334,3 @@ void {name}_{what}_matrix(const double *x, size_t rows, {kind} *out)
 """
         for what, kind, size in kinds
     )
-
-
-_SIGMOID = """void {name}_proba_raw(const double *raw, double *p)
-{{
-    p[1] = 1.0 / (1.0 + exp(-raw[0]));
-    p[0] = 1.0 - p[1];
-}}
-
-int {name}_predict_raw(const double *raw)
-{{
-    return raw[0] > 0.0;
-}}
-"""
-_ARGMAX = """
-int {name}_predict_raw(const double *raw)
-{{
-    int best = 0;
-    for (int k = 1; k < {upper}_OUTPUTS; k++)
-        if (raw[k] > raw[best])
-            best = k;
-    return best;
-}}
-"""
-_SOFTMAX = """void {name}_proba_raw(const double *raw, double *p)
-{{
-    const double highest = raw[{name}_predict_raw(raw)];
-    double sum = 0.0;
-    for (int k = 0; k < {upper}_OUTPUTS; k++) {{
-        p[k] = exp(raw[k] - highest);
-        sum += p[k];
-    }}
-    for (int k = 0; k < {upper}_OUTPUTS; k++)
-        p[k] /= sum;
-}}
-"""
-_COPY = """void {name}_proba_raw(const double *raw, double *p)
-{{
-    for (int k = 0; k < {upper}_OUTPUTS; k++)
-        p[k] = raw[k];
-}}
-"""
-_CLASSIFY = """
-void {name}_proba(const struct {name}_row *row, double *p)
-{{
-    double raw[{upper}_OUTPUTS];
-    {name}_raw(row, raw);
-    {name}_proba_raw(raw, p);
-}}
-
-int {name}_predict(const struct {name}_row *row)
-{{
-    double raw[{upper}_OUTPUTS];
-    {name}_raw(row, raw);
-    return {name}_predict_raw(raw);
-}}
-"""
-_ONE_VALUE = """double {name}_predict(const struct {name}_row *row)
-{{
-    double raw[1];
-    {name}_raw(row, raw);
-    return raw[0];
-}}
-"""
-_VALUES = """void {name}_predict(const struct {name}_row *row, double *y)
-{{
-    {name}_raw(row, y);
-}}
-"""
-
-
-def _outputs(forest: Forest, name: str) -> str:
-    if forest.task == "regression":
-        template = _ONE_VALUE if forest.n_outputs == 1 else _VALUES
-        return template.format(name=name)
-    links: dict[str, Sequence[str]] = {
-        "sigmoid": (_SIGMOID,),
-        "softmax": (_ARGMAX, _SOFTMAX),
-        "identity": (_COPY, _ARGMAX),
-    }
-    code = "\n".join(part.strip("\n") + "\n" for part in (*links[forest.link], _CLASSIFY))
-    labels = ", ".join(c.c_string(category_text(label)) for label in forest.classes)
-    table = f"const char *const {name}_class[{name.upper()}_CLASSES] = {{{labels}}};\n\n"
-    return table + code.format(name=name, upper=name.upper())
