@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from training_data import rows_for
 
 from hardgrad.core.errors import ArtifactError, ParameterError
@@ -13,13 +14,21 @@ from hardgrad.trees.greedy import BoostingPlan, boost
 from hardgrad.trees.refine import Member, RefineData, RefinePlan, refine
 
 
-def _run(devices=1, steps=60, listener=None, batch=64):
+def _run(devices=1, steps=60, threads=1, batch=64):
     _, codes, rows, objective = rows_for(n=300)
     start = boost(rows, codes, objective, BoostingPlan(2, 0.5, max_depth=2))
     members = [Member(start, np.arange(300), l1) for l1 in (1e-4, 1e-2)]
     data = RefineData(rows.scores, rows.Y, rows.weight, np.arange(50))
     plan = RefinePlan(steps=steps, batch_size=batch)
-    return refine(members, data, objective, plan, hardware=Hardware(devices=devices), seed=3, key="test")
+    return refine(
+        members,
+        data,
+        objective,
+        plan,
+        hardware=Hardware(devices=devices, threads=threads),
+        seed=3,
+        key="test",
+    )
 
 
 def _same(first, second):
@@ -42,17 +51,30 @@ def test_same_seed_same_bits_and_progress():
     assert all((f.feature >= 0).sum(axis=2).max() <= 4 for f in first)
 
 
+def test_threads_change_no_bit_and_one_task_reports():
+    events = []
+    with listen(events.append):
+        two = _run(threads=2)
+    assert _same(two, _run())
+    assert [e.fraction for e in events] == sorted(e.fraction for e in events)
+    before = torch.get_num_threads()
+    with listen(_stop_late), pytest.raises(KeyboardInterrupt):
+        _run(threads=2)
+    assert torch.get_num_threads() == before
+
+
+def _stop_late(event):
+    if event.fraction > 0.7:
+        raise KeyboardInterrupt
+
+
 def test_interrupted_work_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "SAVE_EVERY", 20)
     whole = _run()
 
-    def stop(event):
-        if event.fraction > 0.7:
-            raise KeyboardInterrupt
-
-    with checkpointing(tmp_path), listen(stop), pytest.raises(KeyboardInterrupt):
+    with checkpointing(tmp_path), listen(_stop_late), pytest.raises(KeyboardInterrupt):
         _run()
-    saved = Checkpoint(tmp_path).read("test")
+    saved = Checkpoint(tmp_path).read("test-0-2")
     assert saved is not None
     assert 0 < saved[1] < 60
     with checkpointing(tmp_path):
@@ -66,7 +88,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     (path,) = tmp_path.glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ArtifactError, match="Delete the folder"):
-        Checkpoint(tmp_path).read("test")
+        Checkpoint(tmp_path).read("test-0-2")
 
 
 @pytest.mark.slow

@@ -6,11 +6,15 @@ same global batch, so that one process and many give the same model, to rounding
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
+import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +25,7 @@ from torch import Tensor, nn
 
 from hardgrad.core.errors import ParameterError
 from hardgrad.train.checkpoint import current_checkpoint
-from hardgrad.train.progress import emit
+from hardgrad.train.progress import emit, muted
 
 SAVE_EVERY = 100
 REPORTS = 40
@@ -35,7 +39,7 @@ class Hardware:
     ----------
     accelerator : "cpu", "cuda" or "auto".
     devices : processes, each with its own share of every batch (gloo on CPU, nccl on GPU).
-    threads : CPU threads of each process.
+    threads : independent tasks trained at a time on one device.
     """
 
     accelerator: str = "cpu"
@@ -116,38 +120,93 @@ def train(
     -------
     result : of the task, from the first process.
     """
+    return train_many(build, [arguments], hardware)[0]
+
+
+def train_many(
+    build: Callable[..., TrainingTask], arguments: Sequence[tuple[Any, ...]], hardware: Hardware
+) -> list[dict[str, NDArray[Any]]]:
+    """Train independent tasks, on one device `hardware.threads` of them at a time, and return their results in order.
+
+    The steps of a small model are too short to share among threads, so a task has one; only the first reports progress. Interrupting
+    stops them all.
+    """
+    if hardware.devices > 1:
+        return [_train_parallel(build, a, hardware) for a in arguments]
+    if len(arguments) == 1 or hardware.threads == 1:
+        return [_work(_fabric(hardware, "auto"), build, a) for a in arguments]
+    stop = threading.Event()
+
+    def work(number: int) -> dict[str, NDArray[Any]]:
+        with contextlib.nullcontext() if number == 0 else muted():
+            return _work(_fabric(hardware, "auto"), build, arguments[number], stop)
+
+    with ThreadPoolExecutor(hardware.threads) as pool:
+        # Each task has its own copy of the context: it holds the listeners and the checkpoint.
+        jobs = [pool.submit(contextvars.copy_context().run, work, k) for k in range(len(arguments))]
+        try:
+            return [job.result() for job in jobs]
+        except BaseException:
+            stop.set()
+            raise
+
+
+def _fabric(hardware: Hardware, strategy: str) -> Any:
     from lightning_fabric import Fabric
 
-    single = hardware.devices == 1
-    strategy = "auto" if single else "ddp_spawn"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Fabric's advice on its own logger and sampler does not concern us
-        fabric = Fabric(accelerator=hardware.accelerator, devices=hardware.devices, strategy=strategy)
-    if single:
-        return _work(fabric, build, arguments, hardware)
+        return Fabric(accelerator=hardware.accelerator, devices=hardware.devices, strategy=strategy)
+
+
+def _train_parallel(
+    build: Callable[..., TrainingTask], arguments: tuple[Any, ...], hardware: Hardware
+) -> dict[str, NDArray[Any]]:
     # Bound beforehand: Fabric walks through the arguments of a launch, and stumbles over frozen ones.
-    work = functools.partial(_work, build=build, arguments=arguments, hardware=hardware)
-    result: dict[str, NDArray[Any]] = fabric.launch(work)
+    work = functools.partial(_work, build=build, arguments=arguments)
+    result: dict[str, NDArray[Any]] = _fabric(hardware, "ddp_spawn").launch(work)
     return result
 
 
 def _work(
-    fabric: Any, build: Callable[..., TrainingTask], arguments: tuple[Any, ...], hardware: Hardware
+    fabric: Any,
+    build: Callable[..., TrainingTask],
+    arguments: tuple[Any, ...],
+    stop: threading.Event | None = None,
 ) -> dict[str, NDArray[Any]]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(hardware.threads)
-    try:
+    with one_torch_thread():
         task = build(*arguments)
         task.module.to(fabric.device)
         optimizer = task.optimizer()
         forward, optimizer = fabric.setup(task.module, optimizer)
-        _run(fabric, task, forward, optimizer)
+        _run(fabric, task, forward, optimizer, stop or threading.Event())
         return task.result()
+
+
+_thread_lock = threading.Lock()
+_thread_users = 0
+_thread_count = 1
+
+
+@contextlib.contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Keep torch to one thread inside, in all threads of the process, and give back what it had when the last one leaves."""
+    global _thread_users, _thread_count
+    with _thread_lock:
+        if _thread_users == 0:
+            _thread_count = torch.get_num_threads()
+        _thread_users += 1
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
-        torch.set_num_threads(threads)
+        with _thread_lock:
+            _thread_users -= 1
+            if _thread_users == 0:
+                torch.set_num_threads(_thread_count)
 
 
-def _run(fabric: Any, task: TrainingTask, forward: Any, optimizer: Any) -> None:
+def _run(fabric: Any, task: TrainingTask, forward: Any, optimizer: Any, stop: threading.Event) -> None:
     shard = Shard(fabric.global_rank, fabric.world_size, fabric.device)
     checkpoint = current_checkpoint() if fabric.world_size == 1 else None
     first = 0
@@ -156,30 +215,25 @@ def _run(fabric: Any, task: TrainingTask, forward: Any, optimizer: Any) -> None:
     report_every = max(1, task.steps // REPORTS)
     step = first
     begun = time.perf_counter()
-    try:
-        while step < task.steps:
-            task.before_step(step, optimizer)
-            optimizer.zero_grad()
-            fabric.backward(task.loss(forward, step, shard))
-            optimizer.step()
-            task.after_step(step)
-            step += 1
-            if fabric.is_global_zero and (step % report_every == 0 or step == task.steps):
-                soft, hard, temperature = task.measure(step - 1)
-                left = (time.perf_counter() - begun) / (step - first) * (task.steps - step)
-                emit(
-                    task.phase,
-                    step / task.steps,
-                    soft=soft,
-                    hard=hard,
-                    temperature=temperature,
-                    message=f"{left:.0f} s left",
-                )
-            if checkpoint is not None and (step % SAVE_EVERY == 0 or step == task.steps):
-                checkpoint.write(task.key, _state(task, optimizer), step)
-    except KeyboardInterrupt:
-        # The step under way may be half applied; the last whole state on disk is what a resumed run goes on from.
-        raise
+    # An interrupt may leave a step half applied; the last state on disk, a whole one, is what a resumed run goes on from.
+    while step < task.steps:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        task.before_step(step, optimizer)
+        optimizer.zero_grad()
+        fabric.backward(task.loss(forward, step, shard))
+        optimizer.step()
+        task.after_step(step)
+        step += 1
+        if fabric.is_global_zero and (step % report_every == 0 or step == task.steps):
+            soft, hard, temperature = task.measure(step - 1)
+            left = (time.perf_counter() - begun) / (step - first) * (task.steps - step)
+            emit(
+                task.phase, step / task.steps, soft=soft, hard=hard, temperature=temperature,
+                message=f"{left:.0f} s left",
+            )  # fmt: skip
+        if checkpoint is not None and (step % SAVE_EVERY == 0 or step == task.steps):
+            checkpoint.write(task.key, _state(task, optimizer), step)
 
 
 def _optimizer_tensors(optimizer: Any) -> dict[str, Tensor]:

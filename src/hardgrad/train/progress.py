@@ -52,6 +52,16 @@ def listen(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Let the work inside say nothing, for work that runs beside other work of its kind."""
+    token = _listeners.set(())
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
 def emit(
     phase: str,
     fraction: float,

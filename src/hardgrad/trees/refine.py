@@ -7,8 +7,9 @@ exponential mean of the parameters is kept, which is what is hardened.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hardgrad.core.schedule import Schedule
-from hardgrad.train.loop import Hardware, Shard, TrainingTask, train
+from hardgrad.train.loop import Hardware, Shard, TrainingTask, train_many
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.perfect import PerfectForest
 from hardgrad.trees.soft_forest import DEAD_OFFSET, SoftForest, Split
@@ -82,12 +83,25 @@ def refine(
     ----------
     key : names the work in a checkpoint; it must differ between different work.
     """
-    spec = (members, data, objective, plan, seed, key, phase)
-    result = train(RefineTask, spec, hardware)
-    return [
-        PerfectForest(*(result[f"{m}.{name}"] for name in ("feature", "weight", "offset", "leaf", "bias")))
-        for m in range(len(members))
+    batch = min(plan.batch_size, *(len(m.rows) for m in members))
+    groups = _groups(len(members), hardware)
+    work = [
+        (members[a:b], data, objective, replace(plan, batch_size=batch), seed, f"{key}-{a}-{b}", phase)
+        for a, b in groups
     ]
+    names = ("feature", "weight", "offset", "leaf", "bias")
+    return [
+        PerfectForest(*(result[f"{m}.{name}"] for name in names))
+        for (a, b), result in zip(groups, train_many(RefineTask, work, hardware), strict=True)
+        for m in range(b - a)
+    ]
+
+
+def _groups(count: int, hardware: Hardware) -> list[tuple[int, int]]:
+    """Ranges of members that are trained as one stack: all of them, or as many stacks as there are threads."""
+    parts = min(count, hardware.threads) if hardware.devices == 1 else 1
+    bounds = np.linspace(0, count, parts + 1).astype(int).tolist()
+    return list(itertools.pairwise(bounds))
 
 
 class RefineTask(TrainingTask):
@@ -106,7 +120,7 @@ class RefineTask(TrainingTask):
         self.key, self.phase, self.steps = key, phase, plan.steps
         self.plan, self.objective, self.seed, self.rows = plan, objective, seed, [m.rows for m in members]
         self.streams = [m.stream for m in members]
-        self.batch = min(plan.batch_size, *(len(m.rows) for m in members))
+        self.batch = plan.batch_size
         n_features = data.scores.shape[1]
         soft = SoftForest.from_perfect(
             [m.start for m in members], n_features, split=plan.split, temperature=plan.temperature[0]

@@ -6,8 +6,6 @@ pass written by hand, and is what training uses.
 
 from __future__ import annotations
 
-import itertools
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba
@@ -16,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_POOL: dict[int, ThreadPoolExecutor] = {}
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
@@ -70,7 +67,7 @@ class _ForestOutput(torch.autograd.Function):
         gates, leaf = gates.contiguous(), leaf.contiguous()
         ctx.save_for_backward(gates, leaf)
         out = torch.zeros(gates.shape[0], leaf.shape[3], gates.shape[3], dtype=gates.dtype)
-        _over_members(_forward, gates.detach().numpy(), leaf.detach().numpy(), out.numpy())
+        _forward(gates.detach().numpy(), leaf.detach().numpy(), out.numpy())
         return out.transpose(1, 2)
 
     @staticmethod
@@ -79,22 +76,8 @@ class _ForestOutput(torch.autograd.Function):
         gates, leaf = ctx.saved_tensors
         d_out = gradient.transpose(1, 2).contiguous()
         d_gates, d_leaf = torch.empty_like(gates), torch.empty_like(leaf)
-        arrays = (t.detach().numpy() for t in (gates, leaf, d_out, d_gates, d_leaf))
-        _over_members(_backward, *arrays)
+        _backward(*(t.detach().numpy() for t in (gates, leaf, d_out, d_gates, d_leaf)))
         return d_gates, d_leaf
-
-
-def _over_members(kernel: Any, *arrays: NDArray[Any]) -> None:
-    """Run a kernel on members, shared among torch's threads; members are independent, so the bits do not depend on the threads."""
-    members, threads = len(arrays[0]), torch.get_num_threads()
-    if threads == 1 or members == 1 or arrays[0].size < 50_000:
-        kernel(*arrays)
-        return
-    pool = _POOL.setdefault(threads, ThreadPoolExecutor(threads))
-    bounds = np.linspace(0, members, min(threads, members) + 1).astype(int)
-    jobs = [pool.submit(kernel, *(a[lo:hi] for a in arrays)) for lo, hi in itertools.pairwise(bounds)]
-    for job in jobs:
-        job.result()
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
