@@ -21,7 +21,7 @@ from safetensors.numpy import save as save_tensors
 
 import hardgrad
 from contracts.examples import Example, contract_examples
-from hardgrad.core.artifact import HEADER_KEY, Artifact
+from hardgrad.core.artifact import HEADER_KEY, Artifact, content_digest
 from hardgrad.core.errors import ArtifactError, SchemaError
 from hardgrad.core.files import WriteError
 from hardgrad.core.registry import artifacts
@@ -86,6 +86,9 @@ def parts(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def joined(header: Any, arrays: dict[str, np.ndarray]) -> bytes:
+    """A file with a digest that fits, so that it is the contents that must be refused."""
+    if isinstance(header, dict) and "digest" in header:
+        header = header | {"digest": content_digest(header, arrays)}
     return save_tensors(arrays, metadata={HEADER_KEY: json.dumps(header)})
 
 
@@ -211,13 +214,21 @@ def test_files_of_other_programs_are_refused(start: bytes, folder: Path) -> None
 
 @every_example
 @given(data=st.data())
-def test_flipped_bits_are_refused_or_leave_a_model(name: str, folder: Path, data: st.DataObject) -> None:
+def test_flipped_bits_are_refused(name: str, folder: Path, data: st.DataObject) -> None:
     damaged = bytearray(payload(name))
     header = 8 + int.from_bytes(damaged[:8], "little")
     for _ in range(data.draw(st.integers(1, 4))):
         last = data.draw(st.sampled_from([8, header, len(damaged)])) - 1
         damaged[data.draw(st.integers(0, last))] ^= 1 << data.draw(st.integers(0, 7))
-    refuses_or_answers(name, bytes(damaged), folder)
+    path = folder / "damaged.safetensors"
+    path.write_bytes(bytes(damaged))
+    try:
+        artifact = hardgrad.load(path)
+    except ArtifactError:
+        return
+    assert artifact.equals(
+        EXAMPLES[name].artifact
+    )  # a bit flipped twice, or the case of a digit in "\\u00e9"
 
 
 @every_example
@@ -266,9 +277,7 @@ def test_metadata_of_another_form_is_refused_or_leaves_a_model(
         del inner[path[-1]]
     else:
         inner[path[-1]] = data.draw(json_values)
-    (folder / "damaged.safetensors").write_bytes(joined(header, arrays))
-    with contextlib.suppress(ArtifactError):
-        assert hardgrad.load(folder / "damaged.safetensors").kind == header["kind"]
+    refuses_or_answers(name, joined(header, arrays), folder)
 
 
 @every_example

@@ -7,6 +7,7 @@ On disk an artifact is a safetensors file: the arrays are tensors and the metada
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import struct
@@ -69,8 +70,9 @@ class Artifact:
             "schema_version": self.schema_version,
             "metadata": self.metadata_to_json(),
         }
-        text = json.dumps(header, ensure_ascii=True, allow_nan=False, sort_keys=True)
         contiguous = {name: np.asarray(array, order="C") for name, array in self.arrays().items()}
+        header["digest"] = content_digest(header, contiguous)
+        text = json.dumps(header, ensure_ascii=True, allow_nan=False, sort_keys=True)
         payload = save(contiguous, metadata={HEADER_KEY: text})
         with atomic_path(path) as temporary:
             temporary.write_bytes(payload)
@@ -133,6 +135,8 @@ def load(path: str | os.PathLike[str]) -> Artifact:
             f"{path} has schema version {version} of kind {kind!r}; this hardgrad reads up to {cls.schema_version}. "
             "Update hardgrad, or save the model again with this version."
         )
+    if header.get("digest") != content_digest(header, arrays):
+        raise ArtifactError(f"{path} is corrupted: its contents do not match its digest. Restore the file.")
     try:
         artifact: Artifact = cls(**arrays, **cls.metadata_from_json(header["metadata"]))
     except ArtifactError as error:
@@ -142,6 +146,16 @@ def load(path: str | os.PathLike[str]) -> Artifact:
             f"{path} is corrupted: its contents do not form a {kind!r} artifact ({error}). Restore the file."
         ) from error
     return artifact
+
+
+def content_digest(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of a model's header and arrays: a flipped bit anywhere is an error, not another model."""
+    plain = {key: value for key, value in header.items() if key != "digest"}
+    described = {name: [str(array.dtype), list(array.shape)] for name, array in arrays.items()}
+    digest = hashlib.sha256(json.dumps([plain, described], ensure_ascii=True, sort_keys=True).encode())
+    for _, array in sorted(arrays.items()):
+        digest.update(np.asarray(array, order="C").tobytes())
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

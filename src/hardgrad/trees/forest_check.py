@@ -37,7 +37,10 @@ def _check_lengths(f: Forest) -> None:
             len(offset) >= 1 and offset[0] == 0 and offset[-1] == total,
             f"{name!r} must run from 0 to {total}",
         )
-        _require(np.all(np.diff(offset) >= (name == "tree_offset")), f"{name!r} must not fall")
+        # Differences of int32 could wrap around and hide an offset far outside.
+        _require(
+            np.all(np.diff(offset.astype(np.int64)) >= (name == "tree_offset")), f"{name!r} must not fall"
+        )
     _require(len(f.term_offset) == n + 1, "'term_offset' must have one entry a node and one more")
     _require(len(f.term_weight) == len(f.term_feature), "'term_weight' and 'term_feature' differ in length")
     _require(len(f.cut_offset) == f.n_features + 1, "'cut_offset' must have one entry a feature and one more")
@@ -89,7 +92,10 @@ def _check_terms(f: Forest) -> None:
         np.all((f.term_feature >= 0) & (f.term_feature < f.n_features)),
         "a term uses a feature that is not there",
     )
-    _require(np.all(np.abs(f.term_weight) <= MAX_WEIGHT), f"a weight is outside +-{MAX_WEIGHT}")
+    _require(
+        np.all((f.term_weight >= -MAX_WEIGHT) & (f.term_weight <= MAX_WEIGHT)),
+        f"a weight is outside +-{MAX_WEIGHT}",
+    )
     whole = f.threshold[oblique]
     _require(
         np.all(np.abs(whole) < 2**24) and np.all(whole == np.floor(whole)),
@@ -101,13 +107,13 @@ def _check_tables(f: Forest) -> None:
     from hardgrad.trees.forest import MAX_SCORE
 
     _require(np.isfinite(f.cut).all(), "a cut is not finite")
-    steps = np.diff(f.cut)
+    rises = f.cut[1:] > f.cut[:-1]  # a difference could overflow
     starts = f.cut_offset[1:-1]
-    within = np.ones(len(steps), dtype=bool)
+    within = np.ones(len(rises), dtype=bool)
     between = starts[(starts > 0) & (starts < len(f.cut))] - 1
     within[between] = False
-    _require(np.all(steps[within] > 0), "the cuts of a feature must increase")
-    _require(np.all(np.abs(f.score) <= MAX_SCORE), f"a score is outside +-{MAX_SCORE}")
+    _require(np.all(rises[within]), "the cuts of a feature must increase")
+    _require(np.all((f.score >= -MAX_SCORE) & (f.score <= MAX_SCORE)), f"a score is outside +-{MAX_SCORE}")
 
 
 def _check_output(f: Forest) -> None:
@@ -123,5 +129,10 @@ def _check_output(f: Forest) -> None:
         _require(outputs == 1 and classes == 2, "the sigmoid link needs one output and two classes")
     else:
         _require(outputs == classes and classes >= 2, f"{classes} classes for {outputs} outputs")
-    _require(len({type(label) for label in f.classes}) <= 1, "class labels must be of one type")
+    kinds = {type(label) for label in f.classes}
+    _require(
+        len(kinds) <= 1 and kinds <= {str, int, float, bool},
+        "class labels must be of one type: text, int, float, bool",
+    )
+    _require(isinstance(f.target, str), "the target must be text")
     _require(len(set(f.classes)) == classes, "class labels must be distinct")
