@@ -58,7 +58,8 @@ class Column:
     categories: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not all(isinstance(c, str) for c in self.categories):
+        texts: tuple[object, ...] = (self.name, *self.categories)  # a file may hold anything
+        if not all(isinstance(text, str) for text in texts):
             raise ArtifactError(f"column {self.name!r}: names and categories must be text.")
         if self.kind not in COLUMN_KINDS:
             raise ArtifactError(
@@ -104,7 +105,8 @@ class TableSchema:
         if len(set(names)) != len(names):
             raise ArtifactError(f"column names must be distinct, got {names}.")
         for feature in self.features:
-            if not isinstance(feature.name, str) or type(feature.column) is not int:
+            named: object = feature.name
+            if not isinstance(named, str) or type(feature.column) is not int:
                 raise ArtifactError(f"feature {feature.name!r}: the name must be text, the column a number.")
             if not 0 <= feature.column < len(self.columns):
                 raise ArtifactError(
