@@ -328,5 +328,7 @@ def test_torch_is_not_imported() -> None:
     import subprocess
     import sys
 
-    code = "import sys, hardgrad.trees.explanation, hardgrad.trees.comparison; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, hardgrad.trees.explanation, hardgrad.trees.comparison; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -421,8 +421,8 @@ def _train_winner(
         return _train_start(problem, recipe, winner).quantised(), None
     start = _train_start(problem, recipe, replace(winner, l2=START_PENALTY))
     member = Member(start, np.arange(len(problem.rows)), winner.l1, stream=len(problem.folds))
-    watched = problem.folds[0][1] if problem.folds else np.empty(0, dtype=np.int64)
-    data = RefineData(problem.rows.scores, problem.rows.Y, problem.rows.weight, watched)
+    # Nothing is held out of this run, so there is no metric to show on the way.
+    data = RefineData(problem.rows.scores, problem.rows.Y, problem.rows.weight)
     soft = refine(
         [member], data, problem.objective, recipe.refine, hardware=problem.hardware, seed=problem.seed, key="all-rows",
         phase="refine on all rows",
