@@ -14,7 +14,7 @@ from _tables import Split, split
 from hardgrad.core.errors import BudgetError
 from hardgrad.trees import Forest, SoftForestClassifier, SoftForestRegressor, compress, import_forest
 from hardgrad.trees.packed import size_in_bytes
-from hardgrad.trees.selection import make_folds
+from hardgrad.trees.candidates import make_folds
 
 Row = dict[str, Any]
 DEPTH = 4

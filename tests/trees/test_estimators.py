@@ -8,6 +8,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, make_classification
 
 from hardgrad.core.errors import DataError, SchemaError
+from hardgrad.train.checkpoint import checkpointing
 from hardgrad.trees import SoftForestClassifier, SoftForestRegressor
 
 QUICK = {"n_estimators": 2, "max_depth": 3, "max_iter": 60, "random_state": 0}
@@ -142,3 +143,15 @@ def test_metric_chooses():
     assert model.metric_ == "f1"
     best = max(row["value"] for row in model.candidates_)
     assert next(row["value"] for row in model.candidates_ if row["chosen"]) == best
+
+
+def test_a_time_budget_cuts_steps_and_is_no_change_where_there_is_time(tmp_path):
+    X, y = make_classification(400, 6, random_state=0)
+    free = SoftForestClassifier(**QUICK).fit(X, y)
+    assert SoftForestClassifier(time_budget=1e6, **QUICK).fit(X, y).forest_.equals(free.forest_)
+    short = SoftForestClassifier(time_budget=1e-3, **QUICK).fit(X, y)
+    assert all(row["l1"] is None for row in short.candidates_)
+    with checkpointing(tmp_path):
+        first = SoftForestClassifier(time_budget=1e6, **QUICK).fit(X, y)
+        assert SoftForestClassifier(time_budget=1e-3, **QUICK).fit(X, y).candidates_[0]["l1"] is None
+        assert SoftForestClassifier(time_budget=1e6, **QUICK).fit(X, y).forest_.equals(first.forest_)

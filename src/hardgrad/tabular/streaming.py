@@ -74,13 +74,14 @@ class StreamedTable:
     task : "auto", "classification" or "regression", see `prepare_target`.
     weight : a column of row weights, left out of the features. Rows of weight 0 are skipped everywhere.
     categorical, numeric, drop : see `infer_columns`.
+    without : numbers of rows (from 0) that are skipped everywhere, for instance because a model is to be tested on them.
     random_state : seed of the folds of cross-fitted codes.
     piece_rows : rows read at once.
     max_categories : categories remembered a column; later ones count as unseen.
 
     Attributes
     ----------
-    n_rows, n_used : rows of the file, and those of positive weight.
+    n_rows, n_used : rows of the file, and those of positive weight that are not left out.
     task, classes, target : what is predicted.
     typing : `Typing`, what the columns were taken for.
     schema : `TableSchema`; its codes come from all rows.
@@ -100,6 +101,7 @@ class StreamedTable:
         categorical: Sequence[str] = (),
         numeric: Sequence[str] = (),
         drop: Sequence[str] = (),
+        without: NDArray[np.int64] | None = None,
         random_state: int = 0,
         piece_rows: int = PIECE,
         max_categories: int = MAX_CATEGORIES,
@@ -110,6 +112,7 @@ class StreamedTable:
             raise ParameterError(f"got piece_rows={piece_rows}, max_categories={max_categories}; too few.")
         self.path, self.target, self.weight = Path(path), target, weight
         self.random_state, self.piece_rows = int(random_state), piece_rows
+        self._without = np.empty(0, dtype=np.int64) if without is None else np.unique(without)
         with self._open() as file:
             schema = file.schema_arrow
             self.n_rows = int(file.metadata.num_rows)
@@ -159,6 +162,7 @@ class StreamedTable:
                         self.piece_rows, row_groups=[group], columns=wanted, use_threads=False
                     ):
                         piece = _Piece.of(batch, columns, self.weight, row)
+                        piece = piece.without(self._without, row, row + batch.num_rows)
                         row += batch.num_rows
                         if len(piece.number):
                             yield piece
@@ -336,6 +340,11 @@ class _Piece:
         weights = check_weights(batch.column(weight), len(number), name=f"column {weight!r}", number=number)
         piece = _Piece(values, weights, number)
         return piece if (weights > 0).all() else piece.filter(weights > 0)
+
+    def without(self, rows: NDArray[np.int64], first: int, end: int) -> _Piece:
+        """Leave out some rows, given in order; the piece is of the rows from `first` to `end`."""
+        low, high = np.searchsorted(rows, (first, end))
+        return self if low == high else self.filter(~np.isin(self.number, rows[low:high]))
 
     def filter(self, chosen: NDArray[np.bool_]) -> _Piece:
         mask = pa.array(chosen)

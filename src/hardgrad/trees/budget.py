@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from hardgrad.core.errors import BudgetError
 from hardgrad.train.progress import emit
 from hardgrad.trees.assemble import Frame
+from hardgrad.trees.candidates import Candidate, Problem, Recipe, Selection, front_point, scored
 from hardgrad.trees.grid import BITS, MAX_ROUNDS, Grid, GridForest, Setting, grid_candidates
-from hardgrad.trees.selection import Candidate, Problem, Recipe, Selection, front_point, scored, select
+from hardgrad.trees.selection import select
 
 Unit = Literal["bytes", "leaves", "trees"]
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|bytes?|kb|kib|mb|mib|leaf|leaves|trees?)\s*", re.IGNORECASE)
@@ -69,7 +71,7 @@ def select_within(problem: Problem, recipe: Recipe, budget: Budget, frame: Frame
         return select(problem, replace(recipe, n_trees=budget.amount))
     if budget.unit == "leaves":
         return _select_leaves(problem, recipe, budget.amount)
-    return select_bytes(problem, budget.amount, frame)
+    return select_bytes(problem, budget.amount, frame, time_budget=recipe.time_budget)
 
 
 def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
@@ -79,7 +81,10 @@ def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
     best: Selection | None = None
     for k, (n_trees, size) in enumerate(shapes):
         depth = max(1, min(recipe.depth + 1, (size - 1).bit_length() + (1 if size > 4 else 0)))
-        shaped = replace(recipe, n_trees=n_trees, depth=depth, max_leaves=min(size, 2**depth))
+        share = None if recipe.time_budget is None else recipe.time_budget / len(shapes)
+        shaped = replace(
+            recipe, n_trees=n_trees, depth=depth, max_leaves=min(size, 2**depth), time_budget=share
+        )
         found = select(problem, shaped)
         emit(
             "budget",
@@ -104,7 +109,11 @@ class _Tried:
 
 
 def select_bytes(
-    problem: Problem, limit: int, frame: Frame, own: Sequence[tuple[str, int, Grower]] = ()
+    problem: Problem,
+    limit: int,
+    frame: Frame,
+    own: Sequence[tuple[str, int, Grower]] = (),
+    time_budget: float | None = None,
 ) -> Selection:
     """Grow forests inside few-bit grids and keep as many trees as fit; the shape, bits and rate of least held-out loss win.
 
@@ -116,6 +125,7 @@ def select_bytes(
     problem, frame : what is learned.
     limit : bytes of packed C data.
     own : further candidates: a name, bits, and a function that makes the forest from the numbers of training rows.
+    time_budget : seconds after which no further candidate is tried.
 
     Raises
     ------
@@ -127,7 +137,10 @@ def select_bytes(
     growers = [*own, *_fresh(problem, frame, limit)]
     tried: list[_Tried] = []
     smallest = 2**62
+    began = time.monotonic()
     for k, (name, _, grow) in enumerate(growers):
+        if tried and time_budget is not None and time.monotonic() - began > 0.8 * time_budget:
+            break
         grown = problem.mapped(lambda fold, grow=grow: grow(fold[0]), problem.folds)
         smallest = min([smallest, *(forest.size(1) for forest in grown if forest.forest.n_trees)])
         trees = min(forest.trees_within(limit) for forest in grown)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hardgrad.core.errors import BudgetError, DataError, SchemaError, suggestion
 from hardgrad.trees.assemble import Frame, assemble, perfect_from_forest
 from hardgrad.trees.budget import parse_budget, select_bytes, select_within
+from hardgrad.trees.candidates import Problem, Recipe, make_folds
 from hardgrad.trees.codes import FeatureCodes
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.greedy import TrainingRows
@@ -19,7 +20,6 @@ from hardgrad.trees.grid import Grid, GridForest
 from hardgrad.trees.metrics import Metric, find_metric
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.packed import size_in_bytes
-from hardgrad.trees.selection import Problem, Recipe, make_folds
 
 IMPORT_BITS = (4, 5, 6, 8)
 MAX_DEPTH = 10

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +17,34 @@ from sklearn.utils.validation import (
 )
 from threadpoolctl import threadpool_limits
 
-from hardgrad.core.errors import DataError, ParameterError
+from hardgrad.core.errors import DataError
 from hardgrad.core.gap import GapReport
+from hardgrad.tabular.column_typing import Typing
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.train.loop import Hardware
 from hardgrad.train.progress import Event, listen
 from hardgrad.trees.assemble import Frame, assemble
+from hardgrad.trees.candidates import FEW_ROWS, Problem, Recipe, Selection, make_folds
 from hardgrad.trees.codes import FeatureCodes
+from hardgrad.trees.estimator_checks import check_parameters
 from hardgrad.trees.forest import Forest, Label
+from hardgrad.trees.gap_measure import measure_gap
 from hardgrad.trees.greedy import TrainingRows
-from hardgrad.trees.metrics import METRICS, Metric, class_index, find_metric
+from hardgrad.trees.metrics import Metric, find_metric
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.refine import RefinePlan
-from hardgrad.trees.selection import FEW_ROWS, Problem, Recipe, Selection, make_folds, select
-from hardgrad.trees.soft_forest import SPLITS, SoftForest
+from hardgrad.trees.selection import select
+from hardgrad.trees.soft_forest import SoftForest
+
+if TYPE_CHECKING:
+    from hardgrad.tabular.streaming import StreamedTable
+    from hardgrad.trees.streamed import StreamedFit
 
 L1 = (3e-4, 3e-3, 2e-2)
 LIGHT_L1 = 3e-5  # with many rows directions are learned well enough to need little penalty
 
 Array = NDArray[np.float64]
+Finish = Callable[[Selection, Frame], Selection]
 
 
 def is_table(X: Any) -> bool:
@@ -64,6 +74,11 @@ class SoftForestBase:
     device: str
     devices: int
     verbose: int
+    streamed_: StreamedFit
+
+    def _class_weights(self, y: NDArray[Any]) -> Array:
+        """Return the weight of each row by its label."""
+        return np.ones(len(y))
 
     # --- input ---------------------------------------------------------------------------------------------------------------
     def _check_input(self, X: Any, y: Any, **options: Any) -> tuple[Any, NDArray[Any]]:
@@ -83,7 +98,10 @@ class SoftForestBase:
         return X, y
 
     def _remember_columns(self, X: Any) -> None:
-        names = [str(name) for name in (X.column_names if hasattr(X, "column_names") else X.columns)]
+        names = X.column_names if hasattr(X, "column_names") else X.columns
+        self._remember_names([str(name) for name in names])
+
+    def _remember_names(self, names: list[str]) -> None:
         self.feature_names_in_ = np.array(names, dtype=object)
         self.n_features_in_ = len(names)
 
@@ -114,7 +132,8 @@ class SoftForestBase:
             from hardgrad.tabular.encoding import TableEncoder
 
             labels = Y if objective.kind == "squared" else (Y[:, 0] if Y.shape[1] == 1 else Y.argmax(axis=1))
-            return TableEncoder().fit_transform(
+            encoder = TableEncoder()
+            encoded = encoder.fit_transform(
                 X,
                 labels,
                 task="regression" if objective.kind == "squared" else "classification",
@@ -122,19 +141,68 @@ class SoftForestBase:
                 sample_weight=weight,
                 random_state=self._seed,
             )
+            self.typing_ = encoder.typing_
+            return encoded
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(X.shape[1])])
-        return TableSchema.numeric([str(name) for name in names]), X
+        schema = TableSchema.numeric([str(name) for name in names])
+        self.typing_ = Typing(schema.columns)
+        return schema, X
 
     # --- training ------------------------------------------------------------------------------------------------------------
     def _train(
         self, X: Any, Y: Array, weight: Array, objective: Objective, classes: tuple[Label, ...]
     ) -> Self:
-        self._check_parameters()
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        metric = find_metric(self.metric, objective)
+        self._begin_fit()
         schema, encoded = self._encode_training(X, Y, weight, objective)
         used = weight > 0
-        Y, weight, encoded = Y[used], weight[used], encoded[used]
+        self._train_encoded(schema, encoded[used], Y[used], weight[used], objective, classes)
+        return self
+
+    def fit_streamed(self, table: StreamedTable) -> Self:
+        """Train from a Parquet file that need not fit in memory.
+
+        A uniform sample of 200,000 rows is trained as `fit` trains a table; then the leaves of the winner are refitted convexly on all
+        rows, unless they are packed into a budget of bytes or that would raise the loss on the rows outside the sample. `gap_`,
+        `validation_` (its `rows` are numbers of rows in the file), `candidates_` and `front_` are the sample's; `streamed_` tells how
+        many rows did what.
+
+        Parameters
+        ----------
+        table : the streamed table, which also says what the target, the weights and the features are.
+
+        Raises
+        ------
+        DataError : the target is for the other estimator, or the file cannot be learned from.
+        WriteError : the folder of temporary files is full.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import pyarrow as pa, pyarrow.parquet as pq
+        >>> from hardgrad.tabular import StreamedTable
+        >>> from hardgrad.trees import SoftForestRegressor
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "rows.parquet")
+        ...     pq.write_table(pa.table({"x": [i / 7 for i in range(500)], "y": [i % 9 / 2 for i in range(500)]}), path)
+        ...     model = SoftForestRegressor(1, 2, max_iter=10, random_state=0).fit_streamed(StreamedTable(path, "y"))
+        >>> str(model.streamed_)
+        "trained on a sample of 500 rows; leaves are the sample's: it holds all rows"
+        """
+        from hardgrad.trees.streamed import fit_streamed
+
+        fit_streamed(self, table)
+        return self
+
+    def _begin_fit(self) -> None:
+        check_parameters(self)
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _train_encoded(
+        self, schema: TableSchema, encoded: Array, Y: Array, weight: Array, objective: Objective, classes: tuple[Label, ...],
+        *, target: str = "", finish: Finish | None = None,
+    ) -> None:  # fmt: skip
+        """Train on encoded rows of positive weight and remember everything; `finish` may change what was selected."""
+        metric = find_metric(self.metric, objective)
         scale = shift = None
         if objective.kind == "squared":
             shift = np.average(Y, axis=0, weights=weight)
@@ -148,7 +216,7 @@ class SoftForestBase:
             objective.link,
             "classification" if classes else "regression",
             classes,
-            "",
+            target,
             scale,
             shift,
         )
@@ -164,8 +232,9 @@ class SoftForestBase:
         # The many small linear algebra calls of a leaf refit are slower on two threads than on one; torch has its own.
         with threadpool_limits(1, user_api="blas"), listen(events.append), listen(self._print_event):
             selection = self._select(problem, frame)
+            if finish is not None:
+                selection = finish(selection, frame)
         self._remember(problem, frame, selection, metric, events)
-        return self
 
     def _select(self, problem: Problem, frame: Frame) -> Selection:
         if self.budget is not None:
@@ -211,36 +280,6 @@ class SoftForestBase:
         jobs = 1 if self.n_jobs is None else int(self.n_jobs)
         threads = max(1, cores + 1 + jobs) if jobs < 0 else max(1, jobs)
         return Hardware(self.device, int(self.devices), threads)
-
-    def _check_parameters(self) -> None:
-        def require(condition: bool, name: str, expected: str) -> None:
-            if not condition:
-                raise ParameterError(
-                    f"{type(self).__name__} got {name}={getattr(self, name)!r}; expected {expected}."
-                )
-
-        require(self.n_estimators is None or self.n_estimators >= 1, "n_estimators", "at least 1, or None")
-        require(1 <= self.max_depth <= 10, "max_depth", "1 to 10")
-        require(self.split in SPLITS, "split", f"one of {', '.join(SPLITS)}")
-        require(self.max_iter >= 1, "max_iter", "at least 1")
-        require(self.batch_size >= 1, "batch_size", "at least 1")
-        require(self.learning_rate > 0, "learning_rate", "a positive number")
-        require(
-            len(tuple(self.temperature)) == 2 and min(self.temperature) > 0,
-            "temperature",
-            "two positive numbers (from, to)",
-        )
-        require(0 < self.validation_fraction < 1, "validation_fraction", "a share between 0 and 1")
-        require(
-            self.l1 is None or all(penalty >= 0 for penalty in self.l1),
-            "l1",
-            "penalties that are not negative",
-        )
-        require(self.time_budget is None or self.time_budget > 0, "time_budget", "seconds, or None")
-        if self.budget is not None:
-            from hardgrad.trees.budget import parse_budget
-
-            parse_budget(self.budget)
 
     def _print_event(self, event: Event) -> None:
         if self.verbose:
@@ -349,37 +388,3 @@ def _candidate_row(candidate: Any, chosen: bool, metric: Metric) -> dict[str, An
         "value": value,
         "chosen": chosen,
     }
-
-
-def measure_gap(
-    soft: Array,
-    hard: Array,
-    Y: Array,
-    weight: Array,
-    objective: Objective,
-    metric: Metric,
-    *,
-    kept_start: bool,
-) -> GapReport:
-    """Compare soft raw scores with hard ones on the same held-out rows."""
-    difference = np.abs(objective.probabilities(soft) - objective.probabilities(hard))
-    detail = {"mean_difference": float(difference.mean()), "kept_start": float(kept_start)}
-    if objective.kind == "squared":
-        tolerance = 0.1 * float(Y.std()) if len(Y) else 0.0
-        agreement = float(np.average((difference <= tolerance).all(axis=1), weights=weight))
-        detail["tolerance"] = tolerance
-    else:
-        agreement = float(np.average(class_index(soft) == class_index(hard), weights=weight))
-        accuracy = METRICS["accuracy"]
-        detail["soft_accuracy"] = accuracy(soft, Y, weight, objective)
-        detail["hard_accuracy"] = accuracy(hard, Y, weight, objective)
-    return GapReport(
-        metric.name,
-        soft=metric(soft, Y, weight, objective),
-        hard=metric(hard, Y, weight, objective),
-        agreement=agreement,
-        worst_disagreement=float(difference.max(initial=0.0)),
-        higher_is_better=metric.higher_is_better,
-        rows=len(Y),
-        detail=detail,
-    )

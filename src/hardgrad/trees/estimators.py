@@ -49,6 +49,8 @@ class SoftForestClassifier(ClassifierMixin, SoftForestBase, BaseEstimator):  # t
     classes_, n_features_in_, feature_names_in_ : as in scikit-learn.
     n_iter_ : gradient steps that a candidate took (1 where the rows were too few to train soft).
     history_, candidates_, front_, validation_, metric_ : what training measured (see `docs/forest.md`).
+    typing_ : `Typing`, what the columns were taken for, which were left out and why.
+    streamed_ : `StreamedFit`, after `fit_streamed` only: which rows decided the structure and which the leaves.
 
     Raises
     ------

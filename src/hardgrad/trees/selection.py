@@ -5,160 +5,37 @@ Every candidate is judged by the loss of its HARD, quantised forest on rows it h
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from hardgrad.train.loop import Hardware
+from hardgrad.train.checkpoint import current_checkpoint, fingerprint
 from hardgrad.train.progress import emit
-from hardgrad.trees.codes import FeatureCodes
-from hardgrad.trees.forest import Forest
+from hardgrad.trees.candidates import (
+    START_PENALTY,
+    Candidate,
+    Problem,
+    Raw,
+    Recipe,
+    Selection,
+    SoftCandidate,
+    front_point,
+    scored,
+)
 from hardgrad.trees.greedy import BoostingPlan, TrainingRows, boost
 from hardgrad.trees.leaf_refit import REFIT_PATH, refit_leaves
-from hardgrad.trees.metrics import class_index, true_index
-from hardgrad.trees.objectives import Objective
 from hardgrad.trees.perfect import PerfectForest
 from hardgrad.trees.polish import polish
 from hardgrad.trees.refine import Member, RefineData, RefinePlan, refine
 
-START_RATES = (0.2, 0.4, 0.7, 1.0)
-START_PENALTY = 3.0
-FEW_ROWS = 1000
 KEEP_START_BELOW = 200
-VALIDATE_FROM = 20
-
-Raw = NDArray[np.float64]
-Score = Callable[[Raw, Raw, NDArray[np.float64]], float]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What to train.
-
-    Parameters
-    ----------
-    n_trees, depth : shape of the forest.
-    l1 : penalties of the refined candidates; empty for the greedy start alone.
-    refine : constants of the gradient stage.
-    polish, leaf_refit : whether to take these steps.
-    validation_fraction : share of the rows held out from 1,000 rows on; below that there are four folds.
-    start_rates : learning rates of the greedy starts; one tree always takes 1.
-    max_leaves : bound on the leaves of a greedy tree.
-    time_budget : seconds that training should about take; gradient steps are cut to fit.
-    """
-
-    n_trees: int = 10
-    depth: int = 4
-    l1: tuple[float, ...] = (3e-4, 3e-3, 2e-2)
-    refine: RefinePlan = field(default_factory=RefinePlan)
-    polish: bool = True
-    leaf_refit: bool = True
-    validation_fraction: float = 0.2
-    start_rates: tuple[float, ...] = START_RATES
-    max_leaves: int | None = None
-    time_budget: float | None = None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Rows (X is their encoded matrix), their codes, the loss, and how a candidate is scored (lower is better)."""
-
-    rows: TrainingRows
-    X: NDArray[np.float64]
-    codes: FeatureCodes
-    objective: Objective
-    score: Score
-    hardware: Hardware = field(default_factory=Hardware)
-    seed: int = 0
-    folds: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...] = ()
-
-    def mapped(self, function: Callable[..., T], items: Sequence[Any]) -> list[T]:
-        """Apply a function to items on the threads of the hardware, results in order."""
-        if self.hardware.threads == 1 or len(items) == 1:
-            return [function(item) for item in items]
-        with ThreadPoolExecutor(self.hardware.threads) as pool:
-            return list(pool.map(function, items))
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A way to train, and its forests: one a fold while it is judged, one on all rows when it has won.
-
-    Parameters
-    ----------
-    name, rate, l1, l2, polished : how it was made; `l1=None` is a greedy start, `l2=None` has the leaves it was made with.
-    loss : of the hard forest out of fold.
-    held_raw : raw scores of the held-out rows, in the order of the folds.
-    """
-
-    name: str
-    rate: float
-    l1: float | None = None
-    l2: float | None = None
-    polished: bool = False
-    loss: float = float("inf")
-    held_raw: Raw | None = None
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The winner, trained on all rows, and everything that was measured on the way.
-
-    Parameters
-    ----------
-    forest : quantised, ready to assemble.
-    soft : the soft forest that it was hardened from; where a greedy start was kept, that of the best refined candidate, as trained
-        on the first fold; None where nothing was trained soft.
-    winner, candidates : the candidate that won; all of them, best first.
-    held_rows : rows held out, in the order of `Candidate.held_raw`; empty where there were too few rows.
-    soft_held_raw : raw scores on the held-out rows of the best refined candidate's SOFT forests (of the relaxed start where nothing
-        was trained soft).
-    front : sizes of other forests and their held-out score, for the picture of size against accuracy.
-    artifact, codes : the finished artifact and its codes, where they are not simply `assemble(forest)` on the problem's codes.
-    """
-
-    forest: PerfectForest
-    soft: PerfectForest | None
-    winner: Candidate
-    candidates: tuple[Candidate, ...]
-    held_rows: NDArray[np.int64]
-    soft_held_raw: Raw | None = None
-    front: tuple[dict[str, Any], ...] = ()
-    artifact: Forest | None = None
-    codes: FeatureCodes | None = None
-
-
-@dataclass(frozen=True)
-class SoftCandidate:
-    """The soft forests of one penalty: their raw scores on the held-out rows, and the forest of the first fold."""
-
-    held_raw: Raw
-    first_fold: PerfectForest
-
-
-def make_folds(
-    Y: NDArray[np.float64], stratify: bool, fraction: float, seed: int
-) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
-    """Return (training rows, held-out rows): four folds below 1,000 rows, one split from there, none below 20 rows."""
-    n = len(Y)
-    if n < VALIDATE_FROM:
-        return ()
-    rng = np.random.default_rng([seed, 1])
-    order = rng.permutation(n)
-    if stratify:  # deal the rows of each class like cards, so that every fold has its share of each
-        label = Y.argmax(axis=1) if Y.shape[1] > 1 else Y[:, 0]
-        order = order[np.argsort(label[order], kind="stable")]
-    parts = 4 if n < FEW_ROWS else max(2, round(1.0 / fraction))
-    held = [np.sort(order[k::parts]).astype(np.int64) for k in range(parts)]
-    everything = np.arange(n)
-    folds = [(np.setdiff1d(everything, rows), rows) for rows in held]
-    return tuple(folds if n < FEW_ROWS else folds[:1])
+PROBE_STEPS = 10
+FEWEST_STEPS = 20
+REFINE_SHARE = 0.6
 
 
 def select(problem: Problem, recipe: Recipe) -> Selection:
@@ -177,22 +54,26 @@ def select(problem: Problem, recipe: Recipe) -> Selection:
             (winner,),
             np.empty(0, dtype=np.int64),
         )
+    began = time.monotonic()
     parts = [problem.rows.take(train) for train, _ in problem.folds]
     starts, candidates = _judge_starts(problem, recipe, parts)
     best_rate = min(candidates, key=_loss).rate
     refined: list[Candidate] = []
     softs: dict[float, SoftCandidate] = {}
     if recipe.l1 and len(problem.rows) >= KEEP_START_BELOW:
-        refined, softs = _judge_refined(problem, recipe, parts, starts[best_rate], best_rate)
+        members = _members(problem, recipe, parts, starts[best_rate])
+        recipe = replace(recipe, refine=_in_time(problem, recipe, members, began))
+        if recipe.refine.steps >= FEWEST_STEPS:
+            refined, softs = _judge_refined(problem, recipe, parts, members, best_rate)
     ranked = tuple(sorted([*candidates, *refined], key=_loss))
     winner = ranked[0]
     held_rows = np.concatenate([held for _, held in problem.folds])
     best_soft = min(refined, key=_loss, default=None)
+    forest, soft = _train_winner(problem, recipe, winner)
     front = (
         *_front(problem, recipe, parts),
-        front_point(problem, winner, recipe.n_trees, recipe.n_trees * 2**recipe.depth, True),
+        front_point(problem, winner, recipe.n_trees, forest.n_leaves, True),
     )
-    forest, soft = _train_winner(problem, recipe, winner)
     if best_soft is not None and best_soft.l1 is not None:
         soft_held_raw = softs[best_soft.l1].held_raw
         soft = softs[best_soft.l1].first_fold if soft is None else soft
@@ -221,28 +102,6 @@ def _front(problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows]) -> l
     return problem.mapped(point, FRONT_SIZES)
 
 
-def front_point(
-    problem: Problem, candidate: Candidate, trees: int, leaves: int, chosen: bool
-) -> dict[str, Any]:
-    """Return the size and the held-out loss and accuracy of a candidate."""
-    held = np.concatenate([held for _, held in problem.folds])
-    raw, Y, weight = candidate.held_raw, problem.rows.Y[held], problem.rows.weight[held]
-    assert raw is not None
-    accuracy = None
-    if problem.objective.kind != "squared":
-        truth, guess = true_index(Y), class_index(raw)
-        accuracy = float(np.average(truth == guess, weights=weight))
-    loss = problem.objective.mean_loss(raw, Y, weight)
-    return {
-        "name": candidate.name,
-        "trees": trees,
-        "leaves": leaves,
-        "loss": loss,
-        "accuracy": accuracy,
-        "chosen": chosen,
-    }
-
-
 def _loss(candidate: Candidate) -> float:
     return candidate.loss
 
@@ -258,13 +117,6 @@ def _judged(problem: Problem, candidate: Candidate, forests: Sequence[PerfectFor
         for forest, (_, held) in zip(forests, problem.folds, strict=True)
     ]
     return scored(problem, candidate, np.concatenate(raws))
-
-
-def scored(problem: Problem, candidate: Candidate, raw: Raw) -> Candidate:
-    """Return the candidate with its score on the held-out rows of all folds, of which `raw` holds the scores."""
-    held = np.concatenate([held for _, held in problem.folds])
-    loss = problem.score(raw, problem.rows.Y[held], problem.rows.weight[held])
-    return replace(candidate, loss=loss if np.isfinite(loss) else float("inf"), held_raw=raw)
 
 
 def _plan(recipe: Recipe, rate: float) -> BoostingPlan:
@@ -342,26 +194,61 @@ def _finish_refined(
     ).quantised()
 
 
-def _judge_refined(
-    problem: Problem,
-    recipe: Recipe,
-    parts: Sequence[TrainingRows],
-    starts: Sequence[PerfectForest],
-    rate: float,
-) -> tuple[list[Candidate], dict[float, SoftCandidate]]:
-    """Refine from the best start on every fold at every l1, all side by side; judge with and without polish at every l2."""
+def _members(
+    problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows], starts: Sequence[PerfectForest]
+) -> list[Member]:
+    """What is refined: the start of every fold, leaves refitted, at every l1."""
     ready = [
         _refits(problem, rows, start, _path_to(START_PENALTY))[-1]
         for rows, start in zip(parts, starts, strict=True)
     ]
-    members = [
+    return [
         Member(ready[k], problem.folds[k][0], l1, stream=k) for l1 in recipe.l1 for k in range(len(parts))
     ]
+
+
+def _refine_members(
+    problem: Problem, recipe: Recipe, members: list[Member], plan: RefinePlan, phase: str
+) -> list[PerfectForest]:
     data = RefineData(problem.rows.scores, problem.rows.Y, problem.rows.weight, problem.folds[0][1])
-    softs = refine(
-        members, data, problem.objective, recipe.refine, hardware=problem.hardware, seed=problem.seed, key="candidates",
-        phase="refine candidates",
+    return refine(
+        members, data, problem.objective, plan, hardware=problem.hardware, seed=problem.seed,
+        key=f"{phase}-{fingerprint(recipe, plan)}", phase=phase,
     )  # fmt: skip
+
+
+def _in_time(problem: Problem, recipe: Recipe, members: list[Member], began: float) -> RefinePlan:
+    """The plan with as many steps as the time budget allows, by the speed of a few; 0 steps where there is no time at all.
+
+    A checkpoint remembers the answer, so that interrupted work goes on with the same number of steps.
+    """
+    plan, checkpoint = recipe.refine, current_checkpoint()
+    if recipe.time_budget is None:
+        return plan
+    key = f"steps-{fingerprint(recipe)}"
+    saved = None if checkpoint is None else checkpoint.read(key)
+    if saved is not None:
+        return replace(plan, steps=saved[1])
+    clock = time.monotonic()
+    _refine_members(problem, recipe, members, replace(plan, steps=PROBE_STEPS), "measure speed")
+    step = (time.monotonic() - clock) / PROBE_STEPS
+    left = recipe.time_budget - (time.monotonic() - began)
+    # The winner is trained once more, alone, and polish and refits take their share.
+    steps = min(plan.steps, max(0, int(REFINE_SHARE * left / (step * (1 + 1 / len(members))))))
+    if checkpoint is not None:
+        checkpoint.write(key, {"steps": np.array([steps])}, steps)
+    return replace(plan, steps=steps)
+
+
+def _judge_refined(
+    problem: Problem,
+    recipe: Recipe,
+    parts: Sequence[TrainingRows],
+    members: list[Member],
+    rate: float,
+) -> tuple[list[Candidate], dict[float, SoftCandidate]]:
+    """Refine from the best start on every fold at every l1, all side by side; judge with and without polish at every l2."""
+    softs = _refine_members(problem, recipe, members, recipe.refine, "refine candidates")
     kinds = _polish_kinds(recipe)
     jobs = [(polished, i) for polished in kinds for i in range(len(members))]
 
@@ -424,8 +311,8 @@ def _train_winner(
     # Nothing is held out of this run, so there is no metric to show on the way.
     data = RefineData(problem.rows.scores, problem.rows.Y, problem.rows.weight)
     soft = refine(
-        [member], data, problem.objective, recipe.refine, hardware=problem.hardware, seed=problem.seed, key="all-rows",
-        phase="refine on all rows",
+        [member], data, problem.objective, recipe.refine, hardware=problem.hardware, seed=problem.seed,
+        key=f"refine on all rows-{fingerprint(recipe, winner.l1)}", phase="refine on all rows",
     )[0]  # fmt: skip
     hard = _finish_refined(problem, recipe, problem.rows, soft, winner.polished)
     if winner.l2 is not None:

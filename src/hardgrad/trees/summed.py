@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad.trees.candidates import Candidate, Problem, Recipe, Selection, scored
 from hardgrad.trees.greedy import BoostingPlan, boost, with_depth
 from hardgrad.trees.perfect import PerfectForest
-from hardgrad.trees.selection import Candidate, Problem, Recipe, Selection, scored, select
+from hardgrad.trees.selection import select
 
 ROUNDS = 200
 PATIENCE = 30
