@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hardgrad.cli.fit_settings import FitSettings
+    from hardgrad.tabular.column_typing import Typing
 
 FEWEST_ROWS = 20
 KIND_WORDS = {"datetime": "date/time"}
@@ -46,6 +47,11 @@ class TrainingData:
     target: str
     kinds: dict[str, int]
     notes: tuple[str, ...] = ()
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the whole table."""
+        return len(self.y)
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
         """Return some rows of the table."""
@@ -126,14 +132,11 @@ def read_training_data(settings: FitSettings) -> TrainingData:
     from hardgrad.tabular.weights import check_weights
 
     source = BUNDLED if settings.table is None else settings.table
-    name = "the bundled census table" if settings.table is None else _display(settings.table)
+    name = "the bundled census table" if settings.table is None else display_name(settings.table)
     table = read_table(source)
     aside = [settings.target, *([settings.weights] if settings.weights else [])]
     require_columns(aside, table.column_names, name)
-    if settings.weights == settings.target or settings.target in settings.drop:
-        raise ParameterError(
-            f"--target {settings.target} cannot also be dropped or be the column of weights."
-        )
+    check_aside(settings)
     target = prepare_target(
         table[settings.target], settings.task or "auto", name=settings.target, minimum_rows=FEWEST_ROWS
     )
@@ -147,30 +150,39 @@ def read_training_data(settings: FitSettings) -> TrainingData:
     )
     kept = table.select([column.name for column in typing.columns])
     counted = Counter(column.kind for column in typing.columns)
-    notes = [
-        f"column {d.name!r} was left out: {d.reason}" for d in typing.dropped if d.name not in settings.drop
-    ]
     return TrainingData(
         source=name,
-        table=_codes_as_text(kept, settings.categorical),
+        table=codes_as_text(kept, settings.categorical),
         y=target.labels,
         weight=weight,
         task=target.task,
         target=settings.target,
         kinds={KIND_WORDS.get(kind, kind): n for kind, n in counted.most_common()},
-        notes=(
-            *notes,
-            *(note for note in typing.notes if not any(repr(d.name) in note for d in typing.dropped)),
-        ),
+        notes=typing_notes(typing, settings.drop),
     )
 
 
-def _display(source: str) -> str:
+def check_aside(settings: FitSettings) -> None:
+    """Raise `ParameterError` where the target is also dropped, or the column of weights."""
+    if settings.weights == settings.target or settings.target in settings.drop:
+        raise ParameterError(
+            f"--target {settings.target} cannot also be dropped or be the column of weights."
+        )
+
+
+def typing_notes(typing: Typing, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what the owner of the table should know of its columns, but for those that were dropped as asked."""
+    notes = [f"column {d.name!r} was left out: {d.reason}" for d in typing.dropped if d.name not in asked]
+    return (*notes, *(note for note in typing.notes if not any(repr(d.name) in note for d in typing.dropped)))
+
+
+def display_name(source: str) -> str:
+    """Return what to call a table: the name of its file, and what of it was asked for."""
     path, _, rest = source.partition("::")
     return f"{Path(path).name}::{rest}" if rest else Path(path).name
 
 
-def _codes_as_text(table: pa.Table, categorical: tuple[str, ...]) -> pa.Table:
+def codes_as_text(table: pa.Table, categorical: tuple[str, ...]) -> pa.Table:
     """Numbers that are names become the text by which the model knows them."""
     import pyarrow as pa
 

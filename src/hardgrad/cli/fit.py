@@ -66,6 +66,13 @@ def fit(
         int | None,
         typer.Option(help="Generated rows for the check that every export is exact [default: 20000]."),
     ] = None,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--no-stream",
+            help="Read a Parquet file in pieces, never whole [default: above 1,000,000 rows].",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run, to the same bits.")
     ] = False,
@@ -84,7 +91,7 @@ def fit(
         "table": table, "target": target, "budget": budget, "metric": metric, "time_budget": time_budget, "trees": trees,
         "unbounded": unbounded, "depth": depth, "max_iter": max_iter, "split": split, "seed": seed, "jobs": jobs, "devices": devices,
         "accelerator": accelerator, "weights": weights, "drop": drop or None, "categorical": categorical or None,
-        "model": model, "task": task, "test_fraction": test_fraction, "rows": rows,
+        "model": model, "task": task, "test_fraction": test_fraction, "rows": rows, "stream": stream,
     }  # fmt: skip
     settings, folder = prepare(asked, out, resume)
     try:

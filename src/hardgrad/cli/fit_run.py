@@ -17,8 +17,9 @@ from hardgrad.cli.data import TrainingData, read_training_data
 from hardgrad.cli.fit_settings import FitSettings
 from hardgrad.cli.inspect import describe, plural, size_text
 from hardgrad.cli.live import LiveView
+from hardgrad.cli.streamed_data import StreamedData, read_streamed_data, streams
 from hardgrad.cli.training import build_estimator, measure, metric_text, notes_shown_once
-from hardgrad.core.errors import HardgradError
+from hardgrad.core.errors import HardgradError, ParameterError
 from hardgrad.train.checkpoint import checkpointing
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 Rows = NDArray[np.int64]
 FEWEST_TO_HOLD_OUT = 50
 MANY_TREES = 50
+PEER_PIECE = 50_000  # rows turned into Python objects at once
 
 
 @dataclass
@@ -64,7 +66,7 @@ def run(settings: FitSettings, out: Path, terminal: Terminal, resuming: bool) ->
     """Do the whole job and leave a folder of files, or an error and nothing."""
     from hardgrad.cli.fit_write import write_all
 
-    data = read_training_data(settings)
+    data = read_streamed_data(settings) if streams(settings) else read_training_data(settings)
     digest = data.fingerprint()
     stages = (
         resume.check_data(out, digest) if resuming else resume.start_record(out, settings.to_json(), digest)
@@ -112,15 +114,21 @@ def split_rows(data: TrainingData, fraction: float, seed: int) -> tuple[Rows, Ro
 
 def train(settings: FitSettings, data: TrainingData, stages: Path, terminal: Terminal) -> FitResult:
     """Train, harden and measure."""
-    train_rows, test_rows = split_rows(data, settings.test_fraction, settings.seed)
+    if isinstance(data, StreamedData):
+        train_rows, test_rows = np.split(np.arange(len(data.y)), [data.sample_rows])
+    else:
+        train_rows, test_rows = split_rows(data, settings.test_fraction, settings.seed)
     parameters = settings.parameters()
     estimator = build_estimator(settings.model, data.task, parameters)
     if settings.unbounded:
         estimator.set_params(n_estimators=None)
     began = time.perf_counter()
     with checkpointing(stages), LiveView(terminal).watching(), notes_shown_once():
-        weight = None if data.weight is None else data.weight[train_rows]
-        model = estimator.fit(data.take(train_rows), data.y[train_rows], sample_weight=weight)
+        if isinstance(data, StreamedData):
+            model = fit_stream(estimator, data)
+        else:
+            weight = None if data.weight is None else data.weight[train_rows]
+            model = estimator.fit(data.take(train_rows), data.y[train_rows], sample_weight=weight)
     seconds = time.perf_counter() - began
     forest = dataclasses.replace(model.harden(), target=data.target)
     measured = test_rows if len(test_rows) else train_rows
@@ -134,7 +142,22 @@ def train(settings: FitSettings, data: TrainingData, stages: Path, terminal: Ter
             f"no rows were held out ({len(train_rows):,} rows): the metrics are those of the training rows and flatter the model."
         )
     result.baselines = baselines(result)
+    if isinstance(data, StreamedData):
+        result.notes.append(f"streamed: {model.streamed_}")
+        result.notes.append(
+            f"the report counts rows in a sample of {data.sample_rows:,} training rows"
+            + (", on which LightGBM was trained too" if result.baselines else "")
+        )
     return result
+
+
+def fit_stream(estimator: Any, data: StreamedData) -> Any:
+    """Train from the stream. Raises `ParameterError` where the estimator cannot."""
+    if not hasattr(estimator, "fit_streamed"):
+        raise ParameterError(
+            f"--model {type(estimator).__name__} cannot learn from a stream. Pass --no-stream, or leave out --model."
+        )
+    return estimator.fit_streamed(data.stream)
 
 
 def baselines(result: FitResult) -> list[dict[str, Any]]:
@@ -149,7 +172,8 @@ def baselines(result: FitResult) -> list[dict[str, Any]]:
 
     columns = forest.schema.columns
     y = class_numbers(forest, data.y) if forest.task == "classification" else data.y.astype(np.float64)
-    X = peer_matrix(columns, forest.schema.raw_columns(data.table))
+    parts = [data.table.slice(i, PEER_PIECE) for i in range(0, data.table.num_rows, PEER_PIECE)]
+    X = np.concatenate([peer_matrix(columns, forest.schema.raw_columns(part)) for part in parts])
     everything = PeerRows(X, y, data.weights(np.arange(len(y))))
     size = PeerSize(
         forest.n_trees if forest.n_trees <= MANY_TREES else None, max(2, forest.n_leaves // forest.n_trees)
@@ -207,9 +231,10 @@ def prove(result: FitResult, terminal: Terminal) -> None:
 def show_table(terminal: Terminal, data: TrainingData) -> None:
     """Print the line on the table."""
     kinds = ", ".join(f"{n} {kind}" for kind, n in data.kinds.items())
+    streamed = "  streamed" if isinstance(data, StreamedData) else ""
     terminal.line(
         "table",
-        f"{data.source}  {plural(len(data.y), 'row')}  {plural(data.table.num_columns, 'column')} ({kinds})  "
+        f"{data.source}  {plural(data.n_rows, 'row')}{streamed}  {plural(data.table.num_columns, 'column')} ({kinds})  "
         f"target: {data.target} ({data.target_text})",
     )
 
@@ -226,7 +251,7 @@ def show_hardened(terminal: Terminal, result: FitResult) -> None:
         ]
         terminal.line("", f"{peer['name']} at equal leaves ({peer['leaves']:,}): {'   '.join(shared)}")
     if len(result.test):
-        share = 100 * len(result.test) / len(result.data.y)
+        share = 100 * len(result.test) / result.data.n_rows
         terminal.line("", f"measured on {len(result.test):,} rows ({share:.0f} %) held out of all training")
     gap = getattr(result.model, "gap_", None)
     if gap is not None:
@@ -235,11 +260,13 @@ def show_hardened(terminal: Terminal, result: FitResult) -> None:
 
 def to_dict(result: FitResult, out: Path, files: dict[str, int]) -> dict[str, Any]:
     """Return everything in a form that `json` can write."""
+    streamed = getattr(result.model, "streamed_", None)
     gap = getattr(result.model, "gap_", None)
     return {
         "table": {
             "source": result.data.source,
-            "rows": len(result.data.y),
+            "rows": result.data.n_rows,
+            "streamed": streamed is not None,
             "columns": result.data.table.num_columns,
             "kinds": dict(result.data.kinds),
         },
@@ -247,8 +274,9 @@ def to_dict(result: FitResult, out: Path, files: dict[str, int]) -> dict[str, An
         "model": describe(result.forest),
         "metrics": result.metrics,
         "measured_on": "held-out rows" if len(result.test) else "training rows",
-        "train_rows": len(result.train),
+        "train_rows": result.data.n_train if isinstance(result.data, StreamedData) else len(result.train),
         "test_rows": len(result.test),
+        "streamed": None if streamed is None else dataclasses.asdict(streamed),
         "gap": None if gap is None else gap.to_dict(),
         "candidates": getattr(result.model, "candidates_", []),
         "front": getattr(result.model, "front_", []),

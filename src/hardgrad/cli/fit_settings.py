@@ -13,7 +13,7 @@ BUNDLED, BUNDLED_TARGET = "census", "income_over_50k"
 
 @dataclass(frozen=True)
 class FitSettings:
-    """Everything that decides the result; `table=None` is the bundled table."""
+    """Everything that decides the result; `table=None` is the bundled table, `stream=None` streams what is large."""
 
     table: str | None = None
     target: str = BUNDLED_TARGET
@@ -36,6 +36,7 @@ class FitSettings:
     task: str | None = None
     test_fraction: float = 0.2
     rows: int = 20_000
+    stream: bool | None = None
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.test_fraction <= 0.5:

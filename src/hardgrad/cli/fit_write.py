@@ -116,7 +116,7 @@ def report_context(result: FitResult, sizes: dict[str, int]) -> ReportContext:
         metric=getattr(model, "metric_", next(iter(result.metrics))),
         source=data.source,
         table={
-            "rows": len(data.y),
+            "rows": data.n_rows,
             "columns": data.table.num_columns,
             "kinds": dict(data.kinds),
             **({"positive": data.positive} if data.positive is not None else {}),

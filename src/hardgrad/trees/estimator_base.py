@@ -186,7 +186,7 @@ class SoftForestBase:
         ...     pq.write_table(pa.table({"x": [i / 7 for i in range(500)], "y": [i % 9 / 2 for i in range(500)]}), path)
         ...     model = SoftForestRegressor(1, 2, max_iter=10, random_state=0).fit_streamed(StreamedTable(path, "y"))
         >>> str(model.streamed_)
-        "trained on a sample of 500 rows; leaves are the sample's: it holds all rows"
+        'trained on all 500 rows at once'
         """
         from hardgrad.trees.streamed import fit_streamed
 

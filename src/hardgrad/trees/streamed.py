@@ -62,6 +62,8 @@ class StreamedFit:
     reason: str = ""
 
     def __str__(self) -> str:
+        if self.sample_rows == self.rows:
+            return f"trained on all {self.rows:,} rows at once"
         start = f"trained on a sample of {self.sample_rows:,} rows; "
         if self.before is None:
             return f"{start}leaves are the sample's: {self.reason}"
