@@ -13,13 +13,15 @@ import _boosters as boosters
 from _tables import Split, split
 from hardgrad.core.errors import BudgetError
 from hardgrad.trees import Forest, SoftForestClassifier, SoftForestRegressor, compress, import_forest
-from hardgrad.trees.packed import size_in_bytes
 from hardgrad.trees.candidates import make_folds
+from hardgrad.trees.packed import size_in_bytes
 
 Row = dict[str, Any]
 DEPTH = 4
 # Asked of a budget on held-out rows: the least of many tries there is optimistic, so a little more than equality.
 HEADROOM = 0.97
+# The target's own forest, imported, is what is left where no small one is that good; the promise allows it this much.
+IMPORTED_WITHIN = 1.03
 LADDER = (64, 91, 128, 181, 256, 362, 512, 724, 1024, 1440)
 TARGET = boosters.Size(10, 16, -1)
 TARGET_BYTES = 1440
@@ -181,7 +183,7 @@ def packed(table: str, seed: int, trees: int, jobs: int) -> Row:
         )
 
     def imported(limit: int) -> bool:
-        return held_loss(_compressed(reference, X, y, limit)) <= goal
+        return held_loss(_compressed(reference, X, y, limit)) <= IMPORTED_WITHIN * goal
 
     how, limit = "own", _least(own)
     if limit is None:
