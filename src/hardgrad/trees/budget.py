@@ -202,7 +202,8 @@ def _fresh(problem: Problem, frame: Frame, limit: int) -> list[tuple[str, int, G
 
     def grower(setting: Setting) -> Grower:
         leaves, bits, _ = setting
-        rounds = min(MAX_ROUNDS, 1 + 8 * limit // (bits * leaves))
+        tree_bits = leaves * bits + (leaves - 1) * bits + 2 * leaves - 1  # without its features
+        rounds = min(MAX_ROUNDS, 1 + 8 * limit // tree_bits)
 
         def grow(rows: NDArray[np.int64]) -> GridForest:
             part = problem.rows.take(rows)

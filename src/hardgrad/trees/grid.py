@@ -107,13 +107,17 @@ class GridForest:
 
     def trees_within(self, limit: int) -> int:
         """Return how many trees fit in `limit` bytes."""
-        low, high = 0, self.forest.n_trees
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self.size(middle) <= limit:
-                low = middle
+        low, high = 0, self.forest.n_trees + 1  # `low` trees fit, `high` do not (or are not there)
+        below, above = 0, 2 * limit
+        while high - low > 1:
+            # Sizes are nearly a straight line, so its guess is nearly right; one tree to each side it is still a bisection.
+            guess = low + (high - low) * (limit - below) // max(1, above - below)
+            middle = min(max(guess, low + 1), high - 1)
+            size = self.size(middle)
+            if size <= limit:
+                low, below = middle, size
             else:
-                high = middle - 1
+                high, above = middle, size
         return low
 
     def finish(self, trees: int) -> Finished:
