@@ -239,3 +239,60 @@ def test_ctrl_c_in_a_real_process(table: Path, tmp_path: Path) -> None:
     assert "--resume" in said
     assert "Traceback" not in said
     assert json.loads((tmp_path / "m.checkpoint" / "run.json").read_text())["settings"]["max_iter"] == 20000
+
+
+def test_a_stream_leaves_what_a_table_in_memory_leaves(
+    command: Command, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hardgrad.trees import streamed
+
+    monkeypatch.setattr(streamed, "SAMPLE_ROWS", 100)
+    out = tmp_path / "streamed"
+    result = command(*arguments(table, "--categorical", "code", "--stream", "--out", out))
+    assert result.exit_code == 0, result.output
+    assert "300 rows  streamed  6 columns" in result.stdout
+    assert "measured on 60 rows (20 %) held out of all training" in result.stdout
+    assert "trained on a sample of 100 rows; leaves" in result.stdout
+    assert ": 0 differ" in result.stdout
+    forest = hardgrad.load(out / "model.safetensors")
+    assert forest.target == "paid"
+    assert {column.name: column.kind for column in forest.schema.columns}["code"] == "categorical"
+    found = only_json(command(*arguments(table, "--stream", "--out", out, "--json")))
+    assert (found["table"]["rows"], found["train_rows"], found["test_rows"]) == (300, 240, 60)
+    assert found["streamed"]["sample_rows"] == 100
+
+
+def test_large_files_stream_by_themselves(
+    command: Command, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hardgrad.cli import streamed_data
+
+    monkeypatch.setattr(streamed_data, "STREAM_ABOVE", 200)
+    result = command(*arguments(table, "--out", tmp_path / "a"))
+    assert "300 rows  streamed" in result.stdout, result.output
+    result = command(*arguments(table, "--out", tmp_path / "b", "--no-stream"))
+    assert result.exit_code == 0 and "streamed" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (("--target", "pid"), "has no column 'pid'"),
+        (("--drop", "paid"), "cannot also be dropped"),
+        (("--weights", "age2"), "has no column 'age2'"),
+    ],
+)
+def test_what_a_stream_cannot_learn_is_said(
+    command: Command, table: Path, tmp_path: Path, changes: tuple[str, ...], expected: str
+) -> None:
+    result = command(*arguments(table, "--stream", "--out", tmp_path / "x", *changes))
+    assert result.exit_code == 1 and expected in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_parquet_streams(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,y\n1,2\n")
+    for name in (tmp_path / "t.csv", tmp_path / "none.parquet"):
+        result = command("fit", name, "--target", "y", "--stream", "--out", tmp_path / "x")
+        assert result.exit_code == 1
+        assert "needs a Parquet file" in result.stderr or "there is no file" in result.stderr

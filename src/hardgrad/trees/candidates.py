@@ -14,6 +14,7 @@ from hardgrad.train.loop import Hardware
 from hardgrad.trees.codes import FeatureCodes
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.greedy import TrainingRows
+from hardgrad.trees.judge import Judge
 from hardgrad.trees.metrics import class_index, true_index
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.perfect import PerfectForest
@@ -25,7 +26,6 @@ FEW_ROWS = 1000
 VALIDATE_FROM = 20
 
 Raw = NDArray[np.float64]
-Score = Callable[[Raw, Raw, NDArray[np.float64]], float]
 T = TypeVar("T")
 
 
@@ -65,7 +65,7 @@ class Problem:
     X: NDArray[np.float64]
     codes: FeatureCodes
     objective: Objective
-    score: Score
+    score: Judge
     hardware: Hardware = field(default_factory=Hardware)
     seed: int = 0
     folds: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...] = ()

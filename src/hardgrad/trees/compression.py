@@ -17,6 +17,7 @@ from hardgrad.trees.codes import FeatureCodes
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.greedy import TrainingRows
 from hardgrad.trees.grid import Grid, GridForest
+from hardgrad.trees.judge import Judge
 from hardgrad.trees.metrics import Metric, find_metric
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.packed import size_in_bytes
@@ -102,13 +103,9 @@ def compress(
     frame, Y = _frame(forest, X, Y, objective)
     codes = frame.codes
     rows = TrainingRows(codes.encode(X), codes.encode_scores(X), Y, np.ones(len(X)))
-    sign = -1.0 if chosen.higher_is_better else 1.0
-
-    def score(raw: NDArray[np.float64], truth: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
-        return sign * chosen(frame.output(raw), frame.output(truth), weight, objective)
-
+    judge = Judge(chosen, objective, frame.scale, frame.shift)
     folds = make_folds(Y, forest.task == "classification", 0.2, random_state)
-    problem = Problem(rows, X, codes, objective, score, seed=random_state, folds=folds)
+    problem = Problem(rows, X, codes, objective, judge, seed=random_state, folds=folds)
     if wanted.unit == "bytes":
         try:
             selection = select_bytes(problem, wanted.amount, frame, _own_trees(forest, problem, frame))

@@ -30,6 +30,7 @@ from hardgrad.trees.estimator_checks import check_parameters
 from hardgrad.trees.forest import Forest, Label
 from hardgrad.trees.gap_measure import measure_gap
 from hardgrad.trees.greedy import TrainingRows
+from hardgrad.trees.judge import Judge
 from hardgrad.trees.metrics import Metric, find_metric
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.refine import RefinePlan
@@ -221,13 +222,9 @@ class SoftForestBase:
             shift,
         )
         rows = TrainingRows(codes.encode(encoded), codes.encode_scores(encoded), Y, weight / weight.mean())
-        sign = -1.0 if metric.higher_is_better else 1.0
-
-        def score(raw: Array, truth: Array, w: Array) -> float:
-            return sign * metric(frame.output(raw), frame.output(truth), w, objective)
-
+        judge = Judge(metric, objective, scale, shift)
         folds = make_folds(Y, bool(classes), self.validation_fraction, self._seed)
-        problem = Problem(rows, encoded, codes, objective, score, self._hardware(), self._seed, folds)
+        problem = Problem(rows, encoded, codes, objective, judge, self._hardware(), self._seed, folds)
         events: list[Event] = []
         # The many small linear algebra calls of a leaf refit are slower on two threads than on one; torch has its own.
         with threadpool_limits(1, user_api="blas"), listen(events.append), listen(self._print_event):

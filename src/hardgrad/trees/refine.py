@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from hardgrad.core.schedule import Schedule
 from hardgrad.train.loop import Hardware, Shard, TrainingTask, train_many
+from hardgrad.trees.judge import Judge
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.perfect import PerfectForest
 from hardgrad.trees.soft_forest import DEAD_OFFSET, SoftForest, Split
@@ -65,12 +66,16 @@ class Member:
 
 @dataclass(frozen=True)
 class RefineData:
-    """Rows for all members: scores [n, features], targets [n, outputs], weights [n] of mean 1, and rows held out to watch."""
+    """Rows for all members: scores [n, features], targets [n, outputs], weights [n] of mean 1, and rows held out to watch.
+
+    `judge` measures the watched rows for the progress display; by default their mean loss is shown.
+    """
 
     scores: NDArray[np.float32]
     Y: NDArray[np.float64]
     weight: NDArray[np.float64]
     watched: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    judge: Judge | None = None
 
 
 def refine(
@@ -130,6 +135,7 @@ class RefineTask(TrainingTask):
         self.Y = torch.from_numpy(data.Y.astype(np.float32))
         self.row_weight = torch.from_numpy(data.weight.astype(np.float32))
         self.watched = torch.from_numpy(data.watched[:MEASURED_ROWS])
+        self.judge = data.judge
         self.l1 = torch.tensor([m.l1 for m in members]) / soft.n_trees**0.5
         self.start_weight = soft.weight.detach().clone()
         self.live = (self.start_weight != 0).any(dim=2)
@@ -209,15 +215,18 @@ class RefineTask(TrainingTask):
 
     @torch.no_grad()
     def measure(self, step: int) -> tuple[float | None, float | None, float | None]:
-        """Mean loss on the watched rows of the first member, soft at the current temperature and hard."""
+        """The metric (or mean loss) on the watched rows of the first member, soft at the current temperature and hard."""
         if len(self.watched) == 0:
             return None, None, float(self.soft.temperature)
         values = []
         for mode in ("soft", "hard"):
             raw = self.soft(self.scores[self.watched], mode=mode)
             raw = raw[:1] if raw.ndim == 3 else raw.unsqueeze(0)
-            losses = row_losses(self.objective, raw, self.Y[self.watched].unsqueeze(0))[0]
-            weight = self.row_weight[self.watched]
+            Y, weight = self.Y[self.watched], self.row_weight[self.watched]
+            if self.judge is not None:
+                values.append(self.judge.value(*(t.double().cpu().numpy() for t in (raw[0], Y, weight))))
+                continue
+            losses = row_losses(self.objective, raw, Y.unsqueeze(0))[0]
             values.append(float((losses * weight).sum() / weight.sum()))
         return values[0], values[1], float(self.soft.temperature)
 

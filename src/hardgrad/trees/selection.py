@@ -173,7 +173,7 @@ def _judge_starts(
             candidates.append(
                 _judged(problem, Candidate("greedy start, leaves refitted", rate, l2=l2), forests)
             )
-    emit("greedy start", 1.0, hard=min(c.loss for c in candidates))
+    emit("greedy start", 1.0, hard=problem.score.shown(min(c.loss for c in candidates)))
     return starts, candidates
 
 
@@ -210,7 +210,8 @@ def _members(
 def _refine_members(
     problem: Problem, recipe: Recipe, members: list[Member], plan: RefinePlan, phase: str
 ) -> list[PerfectForest]:
-    data = RefineData(problem.rows.scores, problem.rows.Y, problem.rows.weight, problem.folds[0][1])
+    rows = problem.rows
+    data = RefineData(rows.scores, rows.Y, rows.weight, problem.folds[0][1], problem.score)
     return refine(
         members, data, problem.objective, plan, hardware=problem.hardware, seed=problem.seed,
         key=f"{phase}-{fingerprint(recipe, plan)}", phase=phase,
