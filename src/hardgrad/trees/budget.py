@@ -15,11 +15,12 @@ from hardgrad.core.errors import BudgetError
 from hardgrad.train.progress import emit
 from hardgrad.trees.assemble import Frame
 from hardgrad.trees.candidates import Candidate, Problem, Recipe, Selection, front_point, scored
-from hardgrad.trees.grid import BITS, MAX_ROUNDS, Grid, GridForest, Setting, grid_candidates
+from hardgrad.trees.grid import BITS, MAX_ROUNDS, REFIT, Grid, GridForest, Setting, grid_candidates
 from hardgrad.trees.selection import select
 
 Unit = Literal["bytes", "leaves", "trees"]
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|bytes?|kb|kib|mb|mib|leaf|leaves|trees?)\s*", re.IGNORECASE)
+MOST_SHOWN = 60
 _BYTES = {"b": 1, "byte": 1, "bytes": 1, "kb": 1000, "kib": 1024, "mb": 1000**2, "mib": 1024**2}
 
 
@@ -89,7 +90,7 @@ def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
         emit(
             "budget",
             (k + 1) / len(shapes),
-            message=f"{n_trees} trees of {size} leaves: {found.winner.loss:.4f}",
+            message=f"{n_trees} trees of {size} leaves: {problem.score.shown(found.winner.loss):.4f}",
         )
         if best is None or found.winner.loss < best.winner.loss:
             best = found
@@ -106,6 +107,24 @@ class _Tried:
     grow: Grower
     trees: int
     leaves: int
+    penalty: int
+
+
+def _judge_grid(
+    problem: Problem, name: str, grow: Grower, grown: Sequence[GridForest], trees: int
+) -> list[_Tried]:
+    """Score the first trees of one forest a fold, leaves refitted, at every penalty."""
+    finished = [forest.finish(trees) for forest in grown]
+    held_scores = [
+        forest.frame.codes.encode_scores(problem.X[held])
+        for forest, (_, held) in zip(grown, problem.folds, strict=True)
+    ]
+    tried = []
+    for k, l2 in enumerate(REFIT):
+        raw = np.concatenate([f[k].raw(x) for f, x in zip(finished, held_scores, strict=True)])
+        candidate = scored(problem, Candidate(f"{trees} trees: {name}", 0.0, l2=l2), raw)
+        tried.append(_Tried(candidate, grow, trees, finished[0][k].n_leaves, k))
+    return tried
 
 
 def select_bytes(
@@ -144,16 +163,11 @@ def select_bytes(
         grown = problem.mapped(lambda fold, grow=grow: grow(fold[0]), problem.folds)
         smallest = min([smallest, *(forest.size(1) for forest in grown if forest.forest.n_trees)])
         trees = min(forest.trees_within(limit) for forest in grown)
-        if trees:
-            finished = [forest.finish(trees) for forest in grown]
-            held_scores = [
-                forest.frame.codes.encode_scores(problem.X[held])
-                for forest, (_, held) in zip(grown, problem.folds, strict=True)
-            ]
-            raw = np.concatenate([f.perfect.raw(x) for f, x in zip(finished, held_scores, strict=True)])
-            candidate = scored(problem, Candidate(f"{trees} trees: {name}", 0.0), raw)
-            tried.append(_Tried(candidate, grow, trees, finished[0].artifact.n_leaves))
-        emit("budget", (k + 1) / len(growers), hard=min((t.candidate.loss for t in tried), default=None))
+        # As many trees as fit, and fewer: on few rows more trees are not always better.
+        for count in sorted({trees, trees // 2, trees // 4} - {0}, reverse=True):
+            tried += _judge_grid(problem, name, grow, grown, count)
+        best_yet = problem.score.shown(min(t.candidate.loss for t in tried)) if tried else None
+        emit("budget", (k + 1) / len(growers), hard=best_yet)
     if not tried:
         raise BudgetError(
             f"no forest fits in {limit:,} bytes: the smallest one for this table takes {smallest:,}. Raise the budget, or drop "
@@ -162,19 +176,20 @@ def select_bytes(
     best = min(tried, key=lambda t: t.candidate.loss)
     whole = best.grow(np.arange(len(problem.rows)))
     # On all rows a tree may take a few more nodes than on the folds.
-    done = whole.finish(max(1, min(best.trees, whole.trees_within(limit))))
+    done = whole.finish(max(1, min(best.trees, whole.trees_within(limit))))[best.penalty]
     held = np.concatenate([rows for _, rows in problem.folds])
     ranked = tuple(sorted((t.candidate for t in tried), key=lambda c: c.loss))
-    front = tuple(front_point(problem, t.candidate, t.trees, t.leaves, t is best) for t in tried)
+    shown = sorted(tried, key=lambda t: t.candidate.loss)[:MOST_SHOWN]
+    front = tuple(front_point(problem, t.candidate, t.trees, t.leaves, t is best) for t in shown)
     return Selection(
-        done.perfect,
+        done,
         None,
         best.candidate,
         ranked,
         held,
         None,
         front,
-        artifact=done.artifact,
+        artifact=whole.artifact(done),
         codes=whole.frame.codes,
     )
 

@@ -22,7 +22,7 @@ BITS = (4, 5, 6)
 RATES = (0.3, 0.7)
 MAX_ROUNDS = 150
 MAX_DEPTH = 6
-REFIT = (100.0, 30.0, 10.0, 3.0)
+REFIT = (100.0, 30.0, 10.0, 3.0, 1.0)
 RANGE = (0.005, 0.995)
 
 Setting = tuple[int, int, float]
@@ -64,14 +64,6 @@ class Grid:
             present = ~np.isnan(X[:, f]) & (weight > 0)
             scores.append(normal_scores(X[present, f], weight[present], cut))
         return FeatureCodes(cuts, tuple(scores))
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A forest with rounded leaves: as perfect trees, to judge, and as the artifact that ships."""
-
-    perfect: PerfectForest
-    artifact: Forest
 
 
 @dataclass(frozen=True)
@@ -120,21 +112,30 @@ class GridForest:
                 high, above = middle, size
         return low
 
-    def finish(self, trees: int) -> Finished:
-        """Cut to the first trees, refit all leaves, round them to the grid."""
+    def finish(self, trees: int) -> list[PerfectForest]:
+        """Cut to the first trees and refit all leaves at every penalty of `REFIT`, rounded to the leaf grid."""
         cut = self.first(trees)
         index = cut.leaf_index(self.rows.scores)
-        leaf, bias = refit_leaves(
+        path = refit_leaves(
             index, self.rows.Y, self.rows.weight, self.objective, REFIT, start=(cut.leaf, cut.bias)
-        )[-1]
-        scale = np.ones(len(bias)) if self.frame.scale is None else self.frame.scale
-        steps = self._leaf_steps(leaf * scale)
-        rounded = np.rint(leaf * scale / steps) * steps / scale
-        perfect = cut.with_leaves(rounded, bias).quantised()
-        return Finished(perfect, self._packed(perfect, steps))
+        )
+        finished = []
+        for leaf, bias in path:
+            steps = self._leaf_steps(leaf * self._scale)
+            rounded = np.rint(leaf * self._scale / steps) * steps / self._scale
+            finished.append(cut.with_leaves(rounded, bias).quantised())
+        return finished
+
+    def artifact(self, perfect: PerfectForest) -> Forest:
+        """Return what ships of one of the forests of `finish`."""
+        return self._packed(perfect, self._leaf_steps(perfect.leaf * self._scale))
+
+    @property
+    def _scale(self) -> NDArray[np.float64]:
+        return np.ones(self.forest.leaf.shape[2]) if self.frame.scale is None else self.frame.scale
 
     def _leaf_steps(self, leaf: NDArray[np.float64]) -> NDArray[np.float64]:
-        """float32 step of the leaf grid of each output."""
+        """float32 step of the leaf grid of each output: the largest leaf is the largest code."""
         largest = np.abs(leaf).max(axis=(0, 1), initial=0.0)
         whole = 2 ** (self.grid.bits - 1) - 1
         steps = np.asarray(np.where(largest > 0, largest, 1.0) / whole, dtype=np.float32)
