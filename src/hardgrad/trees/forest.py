@@ -29,6 +29,7 @@ OBLIQUE = -2
 MAX_WEIGHT = 1023
 MAX_SCORE = 2047
 MAX_TERMS = 4
+BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -207,17 +208,19 @@ class Forest(Artifact, kind="forest"):
 
     def apply_encoded(self, X: NDArray[np.float64]) -> NDArray[np.int32]:
         """Return the leaves for an encoded matrix X [n, features] (see `apply`)."""
-        codes = self.feature_scores(X)
+        scores = self.feature_scores(X)
         leaves = np.empty((len(X), self.n_trees), dtype=np.int32)
-        for tree in range(self.n_trees):
-            node = np.full(len(X), self.tree_offset[tree], dtype=np.int64)
+        for start in range(0, len(X), BLOCK):  # all trees of a block of rows at once
+            block = leaves[start : start + BLOCK]
+            node = np.tile(self.tree_offset[:-1], len(block)).astype(np.int64)
+            row = np.repeat(np.arange(start, start + len(block)), self.n_trees)
             active = np.flatnonzero(self.feature[node] != LEAF)
             while len(active):
                 at = node[active]
-                go_left = self._goes_left(X, codes, active, at)
+                go_left = self._goes_left(X, scores, row[active], at)
                 node[active] = np.where(go_left, self.left[at], self.right[at])
                 active = active[self.feature[node[active]] != LEAF]
-            leaves[:, tree] = node
+            block[:] = node.reshape(block.shape)
         return leaves
 
     def _goes_left(
