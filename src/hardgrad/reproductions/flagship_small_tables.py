@@ -133,7 +133,9 @@ class _Pair:
 def _compare(table: _Table, trees: int, settings: dict[str, Any]) -> _Pair:
     from hardgrad.trees import SoftForestClassifier
 
-    model = SoftForestClassifier(trees, DEPTH, random_state=SEED, **settings).fit(table.X, table.y)
+    model = SoftForestClassifier(trees, DEPTH, random_state=SEED, n_jobs=_cores(), **settings).fit(
+        table.X, table.y
+    )
     forest = model.harden()
     p = forest.predict_proba(table.X_test)[:, 1]
     differs = int((forest.predict(table.X_test) != model.predict(table.X_test)).sum())
