@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 import hardgrad
-from hardgrad.core.errors import ArtifactError, BudgetError, ExportError
+from hardgrad.core.errors import ArtifactError, BudgetError, DataError, ExportError
 from hardgrad.trees import SoftForestClassifier, SoftForestRegressor
 from hardgrad.trees.budget import Budget, parse_budget
 from hardgrad.trees.compiled_c import compile_shared
@@ -117,5 +117,9 @@ def test_compress_says_what_it_cost():
     assert result.forest.classes == large.classes
     assert "times smaller" in str(result)
     assert result.to_dict()["ratio"] > 1
+    as_words = compress(large, {**table, "sick": y.astype(bool)}, budget="250 bytes", target="sick")
+    assert as_words.forest.equals(result.forest)
+    with pytest.raises(DataError, match="holds 'maybe', which is no class"):
+        compress(large, {**table, "sick": np.where(y == 1, "1", "maybe")}, budget="250 bytes", target="sick")
     with pytest.raises(BudgetError, match="forest to compress takes"):
         compress(large, table, budget="26 bytes", target="sick")

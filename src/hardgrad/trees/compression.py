@@ -160,14 +160,19 @@ def _targets(forest: Forest, table: Any, target: str | None) -> NDArray[np.float
             raise DataError(f"target column {name!r} has missing or infinite values. Drop those rows.")
         return numbers[:, None]
     position = {category_text(label): k for k, label in enumerate(forest.classes)}
+    if {type(label) for label in forest.classes} <= {
+        int,
+        float,
+    }:  # a booster counts classes; a table may say no and yes
+        position |= {word: position[n] for word, n in (("false", "0"), ("true", "1")) if n in position}
     found = [position.get(category_text(value), -1) for value in values.tolist()]
     if -1 in found:
-        strange = values[found.index(-1)]
+        strange = values.tolist()[found.index(-1)]
         raise DataError(
             f"target column {name!r} holds {strange!r}, which is no class of the model: {list(forest.classes)}."
         )
-    onehot = np.eye(len(position))[found]
-    return onehot[:, 1:] if len(position) == 2 else onehot
+    onehot = np.eye(len(forest.classes))[found]
+    return onehot[:, 1:] if len(forest.classes) == 2 else onehot
 
 
 def _frame(
