@@ -20,6 +20,8 @@ def training(history: Sequence[Mapping[str, Any]], metric: str, width: float, hi
 
     A line ends with its phase: the next one may judge another candidate, or on other rows.
     """
+    # A run on all rows has nothing held out to be measured on.
+    history = [item for item in history if item.get("soft") is not None or item.get("hard") is not None]
     soft, hard = _series(history, "soft"), _series(history, "hard")
     if len(soft) + len(hard) < 2:
         return None
