@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -65,7 +66,11 @@ def prepare(asked: dict[str, Any], out: Path | None, resuming: bool) -> tuple[Fi
 def run(settings: FitSettings, out: Path, terminal: Terminal, resuming: bool) -> None:
     """Do the whole job and leave a folder of files, or an error and nothing."""
     from hardgrad.cli.fit_write import write_all
+    from hardgrad.train.loop import process_rank
 
+    if process_rank() > 0:
+        _work_along(settings)
+        return
     data = read_streamed_data(settings) if streams(settings) else read_training_data(settings)
     digest = data.fingerprint()
     stages = (
@@ -90,6 +95,15 @@ def run(settings: FitSettings, out: Path, terminal: Terminal, resuming: bool) ->
     terminal.result(to_dict(result, out, dict(files)))
 
 
+def _work_along(settings: FitSettings) -> None:
+    """Take part in the training of another process (`torchrun`), which does all the telling and writing."""
+    from hardgrad.cli.terminal import Terminal as QuietTerminal
+
+    data = read_streamed_data(settings) if streams(settings) else read_training_data(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        fit_model(settings, data, split_rows_of(settings, data)[0], Path(folder), QuietTerminal(quiet=True))
+
+
 # --- training ------------------------------------------------------------------------------------------------------------------
 def split_rows(data: TrainingData, fraction: float, seed: int) -> tuple[Rows, Rows]:
     """Return the rows to train on and those that are held out of everything, by class where that is possible."""
@@ -112,23 +126,33 @@ def split_rows(data: TrainingData, fraction: float, seed: int) -> tuple[Rows, Ro
     return np.sort(train), np.sort(test)
 
 
-def train(settings: FitSettings, data: TrainingData, stages: Path, terminal: Terminal) -> FitResult:
-    """Train, harden and measure."""
+def split_rows_of(settings: FitSettings, data: TrainingData) -> tuple[Rows, Rows]:
+    """Return the rows to train on and those that are held out, of a table in memory or of a streamed one."""
     if isinstance(data, StreamedData):
         train_rows, test_rows = np.split(np.arange(len(data.y)), [data.sample_rows])
-    else:
-        train_rows, test_rows = split_rows(data, settings.test_fraction, settings.seed)
-    parameters = settings.parameters()
-    estimator = build_estimator(settings.model, data.task, parameters)
+        return train_rows, test_rows
+    return split_rows(data, settings.test_fraction, settings.seed)
+
+
+def fit_model(
+    settings: FitSettings, data: TrainingData, train_rows: Rows, stages: Path, terminal: Terminal
+) -> Any:
+    """Return the fitted estimator."""
+    estimator = build_estimator(settings.model, data.task, settings.parameters())
     if settings.unbounded:
         estimator.set_params(n_estimators=None)
-    began = time.perf_counter()
     with checkpointing(stages), LiveView(terminal).watching(), notes_shown_once():
         if isinstance(data, StreamedData):
-            model = fit_stream(estimator, data)
-        else:
-            weight = None if data.weight is None else data.weight[train_rows]
-            model = estimator.fit(data.take(train_rows), data.y[train_rows], sample_weight=weight)
+            return fit_stream(estimator, data)
+        weight = None if data.weight is None else data.weight[train_rows]
+        return estimator.fit(data.take(train_rows), data.y[train_rows], sample_weight=weight)
+
+
+def train(settings: FitSettings, data: TrainingData, stages: Path, terminal: Terminal) -> FitResult:
+    """Train, harden and measure."""
+    train_rows, test_rows = split_rows_of(settings, data)
+    began = time.perf_counter()
+    model = fit_model(settings, data, train_rows, stages, terminal)
     seconds = time.perf_counter() - began
     forest = dataclasses.replace(model.harden(), target=data.target)
     measured = test_rows if len(test_rows) else train_rows

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import dataclasses
 import functools
+import os
 import threading
 import time
 import warnings
@@ -57,6 +59,16 @@ class Hardware:
             raise ParameterError(
                 "accelerator='cuda' was asked for, but this machine has no CUDA device. Use 'cpu'."
             )
+
+
+def under_torchrun() -> bool:
+    """Tell whether `torchrun` started this process beside others: all of them run the same program on their share of the batches."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def process_rank() -> int:
+    """Return the number of this process among those of `torchrun`; 0 alone, and for the one that writes."""
+    return int(os.environ.get("RANK", "0")) if under_torchrun() else 0
 
 
 @dataclass(frozen=True)
@@ -131,6 +143,8 @@ def train_many(
     The steps of a small model are too short to share among threads, so a task has one; only the first reports progress. Interrupting
     stops them all.
     """
+    if under_torchrun():
+        return [_work(_torchrun_fabric(hardware), build, a) for a in arguments]
     if hardware.devices > 1:
         return [_train_parallel(build, a, hardware) for a in arguments]
     if len(arguments) == 1 or hardware.threads == 1:
@@ -151,12 +165,23 @@ def train_many(
             raise
 
 
-def _fabric(hardware: Hardware, strategy: str) -> Any:
+def _fabric(hardware: Hardware, strategy: str, num_nodes: int = 1) -> Any:
     from lightning_fabric import Fabric
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Fabric's advice on its own logger and sampler does not concern us
-        return Fabric(accelerator=hardware.accelerator, devices=hardware.devices, strategy=strategy)
+        return Fabric(
+            accelerator=hardware.accelerator, devices=hardware.devices, strategy=strategy, num_nodes=num_nodes
+        )
+
+
+def _torchrun_fabric(hardware: Hardware) -> Any:
+    """Join the other processes, on this machine and on others; `torchrun` says how many there are."""
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    nodes = int(os.environ["WORLD_SIZE"]) // here
+    fabric = _fabric(dataclasses.replace(hardware, devices=here), "ddp", num_nodes=nodes)
+    fabric.launch()
+    return fabric
 
 
 def _train_parallel(

@@ -17,11 +17,11 @@ from sklearn.utils.validation import (
 )
 from threadpoolctl import threadpool_limits
 
-from hardgrad.core.errors import DataError
+from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.core.gap import GapReport
 from hardgrad.tabular.column_typing import Typing
 from hardgrad.tabular.schema import TableSchema
-from hardgrad.train.loop import Hardware
+from hardgrad.train.loop import Hardware, under_torchrun
 from hardgrad.train.progress import Event, listen
 from hardgrad.trees.assemble import Frame, assemble
 from hardgrad.trees.candidates import FEW_ROWS, Problem, Recipe, Selection, make_folds
@@ -196,6 +196,10 @@ class SoftForestBase:
 
     def _begin_fit(self) -> None:
         check_parameters(self)
+        if self.random_state is None and under_torchrun():
+            raise ParameterError(
+                "processes of torchrun must draw the same numbers: pass random_state=0 or another seed."
+            )
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _train_encoded(

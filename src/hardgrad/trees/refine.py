@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hardgrad.core.schedule import Schedule
-from hardgrad.train.loop import Hardware, Shard, TrainingTask, train_many
+from hardgrad.train.loop import Hardware, Shard, TrainingTask, train_many, under_torchrun
 from hardgrad.trees.judge import Judge
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.perfect import PerfectForest
@@ -104,7 +104,8 @@ def refine(
 
 def _groups(count: int, hardware: Hardware) -> list[tuple[int, int]]:
     """Ranges of members that are trained as one stack: all of them, or as many stacks as there are threads."""
-    parts = min(count, hardware.threads) if hardware.devices == 1 else 1
+    alone = hardware.devices == 1 and not under_torchrun()
+    parts = min(count, hardware.threads) if alone else 1
     bounds = np.linspace(0, count, parts + 1).astype(int).tolist()
     return list(itertools.pairwise(bounds))
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from hardgrad.core.errors import ParameterError
 from hardgrad.train.checkpoint import current_checkpoint, fingerprint
+from hardgrad.train.loop import under_torchrun
 from hardgrad.train.progress import emit
 from hardgrad.trees.candidates import (
     START_PENALTY,
@@ -226,6 +228,10 @@ def _in_time(problem: Problem, recipe: Recipe, members: list[Member], began: flo
     plan, checkpoint = recipe.refine, current_checkpoint()
     if recipe.time_budget is None:
         return plan
+    if under_torchrun():
+        raise ParameterError(
+            "a time budget cannot be kept under torchrun: processes would take different numbers of steps."
+        )
     key = f"steps-{fingerprint(recipe)}"
     saved = None if checkpoint is None else checkpoint.read(key)
     if saved is not None:
