@@ -10,6 +10,7 @@ from hardgrad.train import loop
 from hardgrad.train.checkpoint import Checkpoint, checkpointing, fingerprint
 from hardgrad.train.loop import Hardware
 from hardgrad.train.progress import listen
+from hardgrad.trees import refine as refinement
 from hardgrad.trees.greedy import BoostingPlan, boost
 from hardgrad.trees.refine import Member, RefineData, RefinePlan, refine
 
@@ -51,7 +52,8 @@ def test_same_seed_same_bits_and_progress():
     assert all((f.feature >= 0).sum(axis=2).max() <= 4 for f in first)
 
 
-def test_threads_change_no_bit_and_one_task_reports():
+def test_threads_change_no_bit_and_one_task_reports(monkeypatch):
+    monkeypatch.setattr(refinement, "SMALL_STEP", 0)
     events = []
     with listen(events.append):
         two = _run(threads=2)

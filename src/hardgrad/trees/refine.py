@@ -31,6 +31,7 @@ EXACT_FROM = 0.6
 AVERAGE_FROM = 0.7
 AVERAGE_DECAY = 0.98
 MEASURED_ROWS = 2048
+SMALL_STEP = 150_000  # gates a step below which two threads spend more on each other than they save
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def refine(
     key : names the work in a checkpoint; it must differ between different work.
     """
     batch = min(plan.batch_size, *(len(m.rows) for m in members))
-    groups = _groups(len(members), hardware)
+    first = members[0].start
+    gates = len(members) * first.n_trees * first.n_nodes * batch
+    groups = _groups(len(members), gates, hardware)
     work = [
         (members[a:b], data, objective, replace(plan, batch_size=batch), seed, f"{key}-{a}-{b}", phase)
         for a, b in groups
@@ -102,9 +105,9 @@ def refine(
     ]
 
 
-def _groups(count: int, hardware: Hardware) -> list[tuple[int, int]]:
-    """Ranges of members that are trained as one stack: all of them, or as many stacks as there are threads."""
-    alone = hardware.devices == 1 and not under_torchrun()
+def _groups(count: int, gates: int, hardware: Hardware) -> list[tuple[int, int]]:
+    """Ranges of members that are trained as one stack: as many as there are threads, or one where steps are short."""
+    alone = hardware.devices == 1 and not under_torchrun() and gates >= SMALL_STEP
     parts = min(count, hardware.threads) if alone else 1
     bounds = np.linspace(0, count, parts + 1).astype(int).tolist()
     return list(itertools.pairwise(bounds))
