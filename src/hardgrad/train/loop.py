@@ -1,7 +1,7 @@
 """The one training loop: Lightning Fabric for device, precision and data-parallel; resumable; reports progress.
 
 A family states WHAT is trained as a `TrainingTask`; the loop knows how. With several devices every process works on its share of the
-same global batch, so that one process and many give the same model, to rounding.
+same global batch, so that every step is that of one process, to rounding.
 """
 
 from __future__ import annotations

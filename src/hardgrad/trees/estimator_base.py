@@ -326,10 +326,6 @@ class SoftForestBase:
         self.front_ = list(selection.front)
 
     # --- prediction ----------------------------------------------------------------------------------------------------------
-    def _is_fitted(self) -> bool:
-        check_is_fitted(self, "forest_")
-        return True
-
     def _hard_raw(self, X: Any) -> Array:
         encoded = self._read(X)
         return self.forest_.sum_leaves(self.forest_.apply_encoded(encoded))

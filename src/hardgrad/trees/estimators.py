@@ -147,12 +147,13 @@ class SoftForestClassifier(ClassifierMixin, SoftForestBase, BaseEstimator):  # t
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the class labels [n] of the hard forest."""
-        index = self.forest_.raw_to_class_index(self._hard_raw(X)) if self._is_fitted() else None
-        return np.asarray(self.classes_[index])
+        check_is_fitted(self, "forest_")
+        return np.asarray(self.classes_[self.forest_.raw_to_class_index(self._hard_raw(X))])
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Return the class probabilities [n, classes] of the hard forest."""
-        return self.forest_.raw_to_proba(self._hard_raw(X)) if self._is_fitted() else np.empty((0, 0))
+        check_is_fitted(self, "forest_")
+        return self.forest_.raw_to_proba(self._hard_raw(X))
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return raw scores of the hard forest: [n] for two classes, else [n, classes]."""
