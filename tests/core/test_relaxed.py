@@ -6,7 +6,7 @@ from torch import nn
 
 import hardgrad
 from hardgrad.core.artifact import Artifact
-from hardgrad.core.errors import HardenError, TemperatureError
+from hardgrad.core.errors import HardenError, InputError, TemperatureError
 from hardgrad.core.relaxed import Relaxed, harden, set_temperature, straight_through
 
 
@@ -59,6 +59,23 @@ def test_straight_through_under_transforms_and_twice_differentiated():
     (first,) = torch.autograd.grad(straight_through((v > 0).double(), v**3).sum(), v, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), v)
     assert torch.allclose(second, 6 * x)
+
+
+def test_straight_through_has_a_forward_derivative():
+    x, tangent = torch.linspace(-1, 1, 5, dtype=torch.float64), torch.arange(5, dtype=torch.float64)
+    value, slope = torch.func.jvp(
+        lambda v: straight_through((v > 0).double(), torch.sigmoid(v)), (x,), (tangent,)
+    )
+    s = torch.sigmoid(x)
+    assert torch.equal(value, (x > 0).double())
+    assert torch.allclose(slope, tangent * s * (1 - s))
+
+
+def test_straight_through_refuses_other_shapes_and_dtypes():
+    with pytest.raises(InputError, match="equal shapes and dtypes"):
+        straight_through(torch.zeros(3), torch.zeros(4))
+    with pytest.raises(InputError, match="float64"):
+        straight_through(torch.zeros(3), torch.zeros(3, dtype=torch.float64))
 
 
 @pytest.mark.filterwarnings(

@@ -30,6 +30,18 @@ class SchemaError(DataError):
     """A table whose columns are not the ones that a model expects."""
 
 
+class InputError(HardgradError, ValueError):
+    """A tensor whose values or shape an operation cannot take: NaN, infinity where it has no meaning, mismatched shapes, no elements."""
+
+
+class InputTypeError(HardgradError, TypeError):
+    """An argument of a type that an operation cannot take: a Boolean or complex tensor where numbers are expected."""
+
+
+class UnsupportedError(HardgradError, NotImplementedError):
+    """Something that has no meaning in this mode or with this method; the message names the alternative."""
+
+
 class BudgetError(HardgradError, ValueError):
     """A size budget that cannot be read, or that no model fits in."""
 
@@ -51,6 +63,10 @@ class RegistryError(HardgradError, KeyError):
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return str(self.args[0]) if self.args else ""
+
+
+class HardgradWarning(UserWarning):
+    """A result that is right as far as it goes, and may not be what was hoped for: the message says how far."""
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:

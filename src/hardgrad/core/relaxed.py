@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.core.artifact import Artifact
-from hardgrad.core.errors import HardenError
+from hardgrad.core.errors import HardenError, InputError
 from hardgrad.core.mode import Mode, check_temperature, resolve_mode, resolve_temperature
 
 
-class _StraightThrough(torch.autograd.Function):
-    """Forward the hard value untouched, send the gradient to the soft one."""
+class _Compiled(torch.autograd.Function):
+    """Forward the hard value untouched, send the gradient to the soft one; torch.compile traces no function that has a `jvp`."""
 
     generate_vmap_rule = True
 
@@ -25,11 +25,19 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.soft_dtype = inputs[1].dtype
+        """Nothing is needed for backward."""
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        return None, gradient.to(ctx.soft_dtype)
+        return None, gradient
+
+
+class _StraightThrough(_Compiled):
+    """The same with a forward-mode derivative: the tangent of the soft value."""
+
+    @staticmethod
+    def jvp(ctx: Any, hard_tangent: Tensor | None, soft_tangent: Tensor) -> Tensor:
+        return soft_tangent.clone()
 
 
 def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
@@ -38,11 +46,11 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     Parameters
     ----------
     hard : exact value, any shape and floating dtype.
-    soft : relaxed value of the same shape; receives the gradient.
+    soft : relaxed value of the same shape and dtype; receives the gradient, backward, forward and of any order.
 
     Raises
     ------
-    ValueError : the shapes differ.
+    InputError : shapes or dtypes differ.
 
     Examples
     --------
@@ -51,11 +59,13 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
     >>> y.sum().backward(); y.tolist(), x.grad.tolist()
     ([0.0, 1.0], [1.0, 1.0])
     """
-    if hard.shape != soft.shape:
-        raise ValueError(
-            f"straight_through got hard {tuple(hard.shape)} and soft {tuple(soft.shape)}; expected equal shapes."
+    if hard.shape != soft.shape or hard.dtype != soft.dtype:
+        raise InputError(
+            f"straight_through got hard {tuple(hard.shape)} {hard.dtype} and soft {tuple(soft.shape)} {soft.dtype}; "
+            "expected equal shapes and dtypes."
         )
-    result: Tensor = _StraightThrough.apply(hard.detach(), soft)  # type: ignore[no-untyped-call]
+    function = _Compiled if torch.compiler.is_compiling() else _StraightThrough
+    result: Tensor = function.apply(hard.detach(), soft)  # type: ignore[no-untyped-call]
     return result
 
 
