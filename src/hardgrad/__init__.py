@@ -12,7 +12,7 @@ from hardgrad._members import declare as _declare
 from hardgrad.core.artifact import Artifact, load
 from hardgrad.core.errors import HardgradError
 from hardgrad.core.gap import GapReport
-from hardgrad.core.mode import mode, temperature
+from hardgrad.core.mode import checks, mode, temperature
 from hardgrad.core.schedule import Schedule
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ __all__ = [
     "Relaxed",
     "Schedule",
     "__version__",
+    "checks",
     "harden",
     "load",
     "mode",

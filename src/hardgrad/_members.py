@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from hardgrad.core import registry
 
+OPERATIONS = {
+    "hardgrad.functional.comparisons": ("greater", "sign"),
+    "hardgrad.functional.selection": ("sort",),
+}
+
 
 def declare() -> None:
     """Fill the registries with everything that hardgrad ships."""
@@ -15,3 +20,6 @@ def declare() -> None:
     registry.reproductions.register_lazy(
         "flagship-small-tables", "hardgrad.reproductions.flagship_small_tables:flagship_small_tables"
     )
+    for module, names in OPERATIONS.items():
+        for name in names:
+            registry.operations.register_lazy(name, f"{module}:{name}")

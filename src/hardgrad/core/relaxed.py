@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from hardgrad.core.artifact import Artifact
 from hardgrad.core.errors import HardenError, InputError
-from hardgrad.core.mode import Mode, check_temperature, resolve_mode, resolve_temperature
+from hardgrad.core.mode import Mode, check_temperature, resolve_mode, resolve_temperature, trace_with
+
+trace_with(torch.compiler.is_compiling)
 
 
 class _Compiled(torch.autograd.Function):

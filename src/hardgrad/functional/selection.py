@@ -1,0 +1,85 @@
+"""Sort and its relatives: operations that put the elements of one dimension in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hardgrad.core.mode import Mode
+from hardgrad.core.operation import Method, operation
+from hardgrad.functional.operands import Once, as_lists, check_choice, settle
+from hardgrad.functional.permutations import softsort
+from hardgrad.functional.results import Selection, choose_weights, mixture
+
+ORDER_LAWS = frozenset({"shift-equivariant", "scale-equivariant", "symmetric"})
+SORT_METHODS = {
+    "softsort": Method(
+        ORDER_LAWS, "each value within temperature * (n - 1) / e", "one softmax, any n", weights=True
+    ),
+}
+RelaxedSort = tuple[Tensor, Tensor | str]  # values (..., n) and weights (..., n, n), or why there are none
+
+
+@operation("sort", hard=torch.sort, option="method", methods=SORT_METHODS, inputs="along")
+def sort(
+    x: Tensor,
+    dim: int = -1,
+    descending: bool = False,
+    *,
+    temperature: Any = None,
+    method: str = "softsort",
+    mode: Mode | None = None,
+) -> Selection:
+    """Return the elements of one dimension in order, with gradients through the order.
+
+    Parameters
+    ----------
+    x : any shape, real; halves are computed in float32.
+    dim : the dimension to sort, the last by default.
+    descending : largest first.
+    temperature : positive number or tensor that broadcasts to the shape of x without `dim`, in the units of x; by default that of the
+        surrounding `hardgrad.mode` block, else 0.1. Small is hard.
+    method : how to relax: "softsort".
+    mode : "soft", "st" (exact forward, relaxed backward) or "hard" (what torch.sort returns, stable); by default that of the surrounding
+        block, else "soft".
+
+    Returns
+    -------
+    selection : `values` in the shape of x, exact int64 `indices`, and `weights` (..., n, n) with values = weights @ x.
+
+    Raises
+    ------
+    TemperatureError, ModeError, ParameterError : an argument outside its range.
+    InputError, InputTypeError : NaN or infinity in "soft" and "st"; a Boolean or complex tensor.
+
+    Examples
+    --------
+    >>> x = torch.tensor([3.0, 1.0, 2.0], requires_grad=True)
+    >>> [round(v, 3) for v in sort(x, temperature=0.2).values.tolist()]
+    [1.007, 2.0, 2.993]
+    >>> sort(x, mode="st").values.tolist(), sort(x).indices.tolist()
+    ([1.0, 2.0, 3.0], [1, 2, 0])
+    """
+    check_choice("sort", "method", method, SORT_METHODS)
+    call = settle("sort", x, temperature=temperature, mode=mode)
+    lists = as_lists(call, dim)
+    exact = Once(lambda: torch.sort(x, dim=lists.axis, descending=descending, stable=True))
+    order = Once(lambda: torch.sort(lists.x, dim=-1, descending=descending, stable=True).indices)
+    soft = Once(lambda: RELAXED_SORTS[method](lists.x, lists.temperature, descending))
+    values = call.result(lambda: exact().values, lambda: lists.restore(soft()[0]))
+    weights = choose_weights(call, order, lists.x.shape[-1], lambda: soft()[1])
+    return Selection(values, lambda: exact().indices, weights)
+
+
+def _sort_by_weights(
+    relax: Callable[..., Tensor], x: Tensor, temperature: Any, descending: bool
+) -> RelaxedSort:
+    weights = relax(x, temperature, descending)
+    return mixture(weights, x), weights
+
+
+RELAXED_SORTS: dict[str, Callable[..., RelaxedSort]] = {"softsort": partial(_sort_by_weights, softsort)}
