@@ -50,6 +50,33 @@ def artifact_row(key: str, member: Any) -> tuple[str, ...]:
     return f"`{key}`", link, str(member.schema_version), summary(member)
 
 
+def operation_row(key: str, member: Any) -> tuple[str, ...]:
+    """Return name, exact counterpart, ways to relax with when to choose each, and summary."""
+    function = member.function
+    link = f"[`{key}`][{function.__module__}.{function.__qualname__}]"
+    exact = f"{member.hard.__module__}.{member.hard.__name__}".removeprefix(
+        "torch._C._VariableFunctionsClass."
+    )
+    if member.option == "kind":
+        ways = f"{len(member.methods)} kinds of [soft step](#soft-steps)"
+    else:
+        ways = "; ".join(f"`{name}` {way.when}".strip() for name, way in member.methods.items() if name)
+    return link, f"`{exact}`" if exact.startswith("torch") else "defined here", ways, member.summary
+
+
+def kinds() -> str:
+    """Return the family of soft steps as a table."""
+    family = importlib.import_module("hardgrad.functional.soft_steps").KINDS
+    rows = [
+        (
+            f"`{name}`", f"{kind.slope:.4g}", kind.tail, "yes" if kind.monotone_swap else "no", f"{kind.swap_error:.4g}",
+            "antiderivative" if kind.relu else "x times the step",
+        )
+        for name, kind in family.items()
+    ]  # fmt: skip
+    return table(("kind", "slope at 0", "tail", "monotone swap", "swap error", "relu, abs, clamp"), rows)
+
+
 def reproduction_row(key: str, member: Any) -> tuple[str, ...]:
     """Return row number, slug, title, venue and claim."""
     return tuple(str(getattr(member, field, "")) for field in ("row", "slug", "title", "venue", "claim"))
@@ -132,10 +159,12 @@ def summary(member: Any) -> str:
 
 ROWS: dict[str, Callable[[str, Any], tuple[str, ...]]] = {
     "artifacts": artifact_row,
+    "operations": operation_row,
     "reproductions": reproduction_row,
 }
 HEADS = {
     "artifacts": ("kind", "class", "version", "what it is"),
+    "operations": ("operation", "exact", "ways to relax", "what you get"),
     "reproductions": ("row", "slug", "title", "venue", "claim"),
 }
 WRITERS: dict[str, Callable[..., str]] = {
@@ -143,4 +172,5 @@ WRITERS: dict[str, Callable[..., str]] = {
     "api": api,
     "command": command,
     "benchmarks": benchmarks,
+    "kinds": kinds,
 }
