@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from hardgrad.core import registry
 
+REPRODUCTIONS = {
+    "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
+    "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
+}
 OPERATIONS = {
     "hardgrad.functional.comparisons": ("greater", "sign"),
     "hardgrad.functional.selection": ("sort",),
@@ -17,9 +21,8 @@ def declare() -> None:
         "SoftForestClassifier", "hardgrad.trees.estimators:SoftForestClassifier"
     )
     registry.estimators.register_lazy("SoftForestRegressor", "hardgrad.trees.estimators:SoftForestRegressor")
-    registry.reproductions.register_lazy(
-        "flagship-small-tables", "hardgrad.reproductions.flagship_small_tables:flagship_small_tables"
-    )
+    for slug, reference in REPRODUCTIONS.items():
+        registry.reproductions.register_lazy(slug, reference)
     for module, names in OPERATIONS.items():
         for name in names:
             registry.operations.register_lazy(name, f"{module}:{name}")
