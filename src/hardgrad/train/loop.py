@@ -1,8 +1,8 @@
 """The one training loop: Lightning Fabric for devices and processes; resumable; reports progress.
 
-A family states WHAT is trained as a `TrainingTask`; the loop knows how. Every batch falls into parts. The gradient of each part is computed
-by itself, and those of all parts are added in one order, whether one process has them all or several share them: the sum of floats depends on
-its order, and so any number of processes takes the same steps, bit for bit.
+A family states WHAT is trained as a `TrainingTask`; the loop knows how. Every batch falls into parts. The gradient of each part is
+computed by itself, and those of all parts are added in one order, whether one process has them all or several share them: the sum of
+floats depends on its order. So any number of processes takes the same steps, bit for bit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import dataclasses
 import functools
+import multiprocessing
 import os
 import threading
 import time
@@ -197,7 +198,13 @@ def _train_parallel(
 ) -> dict[str, NDArray[Any]]:
     # Bound beforehand: Fabric walks through the arguments of a launch, and stumbles over frozen ones.
     work = functools.partial(_work, build=build, arguments=arguments)
-    result: dict[str, NDArray[Any]] = _fabric(hardware, "ddp_spawn").launch(work)
+    others = set(multiprocessing.active_children())
+    try:
+        result: dict[str, NDArray[Any]] = _fabric(hardware, "ddp_spawn").launch(work)
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     return result
 
 
@@ -232,14 +239,14 @@ class _Gradients:
                 spread.copy_(parameter)
         if self.mine:
             self.copies.zero_grad()
-            self.task.loss(self.copies, step, self.mine).backward()  # type: ignore[no-untyped-call]
+            self.task.loss(self.copies, step, self.mine).backward()
         for parameter, spread, copy in zip(
             self.parameters, self.spread, self.copies.parameters(), strict=True
         ):
             grad = torch.zeros_like(spread) if copy.grad is None else copy.grad.view(spread.shape)
             parameter.grad = self._of_all_parts(grad).sum(dim=0)
         if (penalty := self.task.penalty()) is not None:
-            penalty.backward()  # type: ignore[no-untyped-call]
+            penalty.backward()
 
     def _of_all_parts(self, mine: Tensor) -> Tensor:
         """The gradients of all parts, in order. Every process sends as many as the first; what is beyond the last part is cut off."""
