@@ -5,6 +5,7 @@ from __future__ import annotations
 from hardgrad.core import registry
 
 OPERATIONS = {
+    "hardgrad.functional.choices": ("argmax", "argmin", "choice", "max", "min"),
     "hardgrad.functional.comparisons": ("greater", "sign"),
     "hardgrad.functional.selection": ("sort",),
 }
