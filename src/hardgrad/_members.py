@@ -9,6 +9,7 @@ REPRODUCTIONS = {
     "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
 }
 OPERATIONS = {
+    "hardgrad.functional.choices": ("argmax", "argmin", "choice", "max", "min"),
     "hardgrad.functional.comparisons": ("greater", "sign"),
     "hardgrad.functional.selection": ("sort",),
 }

@@ -11,12 +11,22 @@ from typing import Any
 _HOMES = {
     "KINDS": "hardgrad.functional.soft_steps",
     "Selection": "hardgrad.functional.results",
+    "argmax": "hardgrad.functional.choices",
+    "argmin": "hardgrad.functional.choices",
+    "black_box": "hardgrad.functional.solvers",
+    "choice": "hardgrad.functional.choices",
+    "entmax": "hardgrad.functional.simplex",
+    "fenchel_young_loss": "hardgrad.functional.solvers",
     "gap": "hardgrad.functional.measured_gap",
     "greater": "hardgrad.functional.comparisons",
+    "max": "hardgrad.functional.choices",
+    "min": "hardgrad.functional.choices",
     "sign": "hardgrad.functional.comparisons",
     "soft_relu": "hardgrad.functional.soft_steps",
     "soft_step": "hardgrad.functional.soft_steps",
+    "softmax": "hardgrad.functional.simplex",
     "sort": "hardgrad.functional.selection",
+    "sparsemax": "hardgrad.functional.simplex",
     "swap_error_bound": "hardgrad.functional.soft_steps",
 }
 __all__ = sorted(_HOMES)
