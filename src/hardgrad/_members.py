@@ -6,7 +6,10 @@ from hardgrad.core import registry
 
 OPERATIONS = {
     "hardgrad.functional.comparisons": ("greater", "sign"),
+    "hardgrad.functional.orders": ("argsort", "kthvalue", "rank", "topk"),
+    "hardgrad.functional.quantiles": ("median", "quantile"),
     "hardgrad.functional.selection": ("sort",),
+    "hardgrad.functional.transport": ("matching",),
 }
 
 

@@ -11,13 +11,22 @@ from typing import Any
 _HOMES = {
     "KINDS": "hardgrad.functional.soft_steps",
     "Selection": "hardgrad.functional.results",
+    "argsort": "hardgrad.functional.orders",
     "gap": "hardgrad.functional.measured_gap",
     "greater": "hardgrad.functional.comparisons",
+    "gumbel_sinkhorn": "hardgrad.functional.transport",
+    "isotonic_regression": "hardgrad.functional.isotonic",
+    "kthvalue": "hardgrad.functional.orders",
+    "matching": "hardgrad.functional.transport",
+    "median": "hardgrad.functional.quantiles",
+    "quantile": "hardgrad.functional.quantiles",
+    "rank": "hardgrad.functional.orders",
     "sign": "hardgrad.functional.comparisons",
     "soft_relu": "hardgrad.functional.soft_steps",
     "soft_step": "hardgrad.functional.soft_steps",
     "sort": "hardgrad.functional.selection",
     "swap_error_bound": "hardgrad.functional.soft_steps",
+    "topk": "hardgrad.functional.orders",
 }
 __all__ = sorted(_HOMES)
 

@@ -32,7 +32,9 @@ def soft_rank(x: Tensor, temperature: Any, entropic: bool = False) -> Tensor:
     if number and not entropic:
         return project_ranks(x, float(temperature))
     top = x.detach().amax(-1, keepdim=True) if x.shape[-1] else x.detach()
-    theta = (x - top) / temperature  # ranks do not change with the level of x; its digits are kept for the differences
+    theta = (
+        x - top
+    ) / temperature  # ranks do not change with the level of x; its digits are kept for the differences
     if not entropic:
         return project_ranks(theta, 1.0)
     order = order_of(theta.detach())

@@ -106,7 +106,9 @@ def rank_rows(x: Rows, order: Ints, temperature: float, ranks: Rows, start: Ints
     rows, n = x.shape
     z, w, fit, total = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     for r in range(rows):
-        for i in range(n):  # ranks do not change with the level of x, and differences keep digits that a large level would cost
+        for i in range(
+            n
+        ):  # ranks do not change with the level of x, and differences keep digits that a large level would cost
             z[i] = (np.float64(x[r, order[r, i]]) - np.float64(x[r, order[r, 0]])) / temperature
             w[i] = n - i
         _fit_row(z, w, start[r], fit, total)

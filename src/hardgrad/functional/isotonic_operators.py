@@ -247,7 +247,9 @@ def _differentiable(
         jvp = Transformed.jvp
 
     def call(*inputs: Any) -> Tensor:
-        function: Any = Traced if torch.compiler.is_compiling() else Transformed if _watched(inputs[0]) else Plain
+        function: Any = (
+            Traced if torch.compiler.is_compiling() else Transformed if _watched(inputs[0]) else Plain
+        )
         output = function.apply(*inputs)
         return cast(Tensor, output[0] if several else output)
 
