@@ -11,7 +11,10 @@ REPRODUCTIONS = {
 OPERATIONS = {
     "hardgrad.functional.choices": ("argmax", "argmin", "choice", "max", "min"),
     "hardgrad.functional.comparisons": ("greater", "sign"),
+    "hardgrad.functional.orders": ("argsort", "kthvalue", "rank", "topk"),
+    "hardgrad.functional.quantiles": ("median", "quantile"),
     "hardgrad.functional.selection": ("sort",),
+    "hardgrad.functional.transport": ("matching",),
 }
 
 
