@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -35,6 +36,17 @@ def refuse_captured_by_transform(name: str, values: Sequence[Tensor]) -> None:
         raise _captured(name, "")
 
 
+@contextlib.contextmanager
+def escapes_explained(name: str) -> Iterator[None]:
+    """Say what is wrong where torch only says that a tensor has escaped from one of its transforms."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in ("have escaped", "wrapper == nullptr")):
+            raise
+        raise _captured(name, " of a transform of torch.func") from error
+
+
 def transform_is_running() -> bool:
     """Tell whether a transform of torch.func (grad, vjp, jvp, vmap ...) is running."""
     return _functorch.maybe_current_level() is not None
@@ -64,6 +76,6 @@ def _carries(value: Tensor) -> bool:
 
 def _captured(name: str, what: str) -> InputError:
     return InputError(
-        f"{name}: F uses a tensor{what} that a derivative is asked for and that is not among its arguments, so it would silently get none. "
-        "Pass it as theta (parameters of a module: through torch.func.functional_call), or detach it."
+        f"{name}: F or the solver uses a tensor{what} that a derivative is asked for and that is not among its arguments, so it would "
+        "silently get none. Pass it as theta (parameters of a module: through torch.func.functional_call), or detach it."
     )

@@ -14,12 +14,13 @@ from hardgrad.core.errors import InputError, InputTypeError, ParameterError, Uns
 from hardgrad.functional.operands import values_are_checked
 from hardgrad.gradients.captured import (
     bare,
+    escapes_explained,
     refuse_captured,
     refuse_captured_by_transform,
     transform_is_running,
 )
 from hardgrad.gradients.implicit_rules import Problem, solution
-from hardgrad.gradients.linear_solvers import SolveMethod, SolveSettings
+from hardgrad.gradients.linear_solvers import SolveMethod, SolveSettings, pullback
 from hardgrad.gradients.pytrees import Rebuild, numeric_tensors, tensors_and_rest
 
 Solver = Callable[..., Any]
@@ -75,10 +76,12 @@ class ImplicitFunction:
         call = _Call(self, (arguments[:first], options), arguments[first:])
         self._last = call
         inputs = call.inputs()
-        output = solution(call, *inputs)
+        with escapes_explained(self._name()):
+            output = solution(call, *inputs)
         if transform_is_running():
             x, theta = output[: call.n_x], inputs[call.n_hidden :]
-            values = call.optimality([bare(t) for t in x], [bare(t) for t in theta])
+            bare_theta = [bare(t) for t in theta]
+            values, _ = pullback(lambda *x: call.optimality(x, bare_theta), *(bare(t) for t in x))
             refuse_captured_by_transform(self._name(), values)
         return call.returned(output)
 

@@ -66,7 +66,9 @@ class LinearProblem(Problem):
     """
 
     def __init__(self, base: Problem, x: Tensors, n_theta: int) -> None:
-        super().__init__(base.settings, base.report, base.batch_dims)
+        # A linear problem has its ridge in its equation, so its derivatives must not add it again.
+        settings = base.settings if base.unknowns is None else dataclasses.replace(base.settings, ridge=0.0)
+        super().__init__(settings, base.report, base.batch_dims)
         self.base, self.n_x, self.n_theta = base, len(x), n_theta
         self.unknowns = tuple((tuple(t.shape), t.dtype) for t in x)
 
@@ -82,7 +84,6 @@ class LinearProblem(Problem):
         ridge = self.settings.ridge
         if not ridge:
             return multiply, constant
-        # The ridge is part of the equation, so that derivatives of derivatives know of it.
         return lambda x: tuple(a + ridge * b for a, b in zip(multiply(x), x, strict=True)), constant
 
     def optimality(self, x: Tensors, theta: Tensors) -> tuple[Tensor, ...]:
