@@ -15,3 +15,6 @@ def declare() -> None:
     registry.reproductions.register_lazy(
         "flagship-small-tables", "hardgrad.reproductions.flagship_small_tables:flagship_small_tables"
     )
+    registry.reproductions.register_lazy(
+        "memory-saving", "hardgrad.reproductions.memory_saving:memory_saving"
+    )
