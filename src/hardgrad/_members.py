@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from hardgrad.core import registry
 
+ARTIFACTS = {
+    "forest": "hardgrad.trees.forest:Forest",
+}
+ESTIMATORS = {
+    "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
+    "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
+}
 REPRODUCTIONS = {
     "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
+    "memory-saving": "hardgrad.reproductions.memory_saving:memory_saving",
     "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
 }
 OPERATIONS = {
@@ -20,13 +28,13 @@ OPERATIONS = {
 
 def declare() -> None:
     """Fill the registries with everything that hardgrad ships."""
-    registry.artifacts.register_lazy("forest", "hardgrad.trees.forest:Forest")
-    registry.estimators.register_lazy(
-        "SoftForestClassifier", "hardgrad.trees.estimators:SoftForestClassifier"
-    )
-    registry.estimators.register_lazy("SoftForestRegressor", "hardgrad.trees.estimators:SoftForestRegressor")
-    for slug, reference in REPRODUCTIONS.items():
-        registry.reproductions.register_lazy(slug, reference)
+    for table, members in (
+        (registry.artifacts, ARTIFACTS),
+        (registry.estimators, ESTIMATORS),
+        (registry.reproductions, REPRODUCTIONS),
+    ):
+        for name, reference in members.items():
+            table.register_lazy(name, reference)
     for module, names in OPERATIONS.items():
         for name in names:
             registry.operations.register_lazy(name, f"{module}:{name}")

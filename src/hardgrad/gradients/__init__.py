@@ -1,6 +1,6 @@
-"""Gradients through what has none of its own: solutions of equations, hyperparameters. Names are imported when they are used.
+"""Gradients where there are none: through samples, solvers and fixed points, and what is wrong with those there are.
 
-No module here is called like a public name: importing it would put the module in the place of the function.
+Names are imported when they are used. No module here is called like a public name.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ _HOMES = {
     "ImplicitFunction": "hardgrad.gradients.implicit",
     "ImplicitReport": "hardgrad.gradients.implicit",
     "LinearSolution": "hardgrad.gradients.linear_solvers",
+    "Proximal": "hardgrad.gradients.proximal",
+    "combined": "hardgrad.gradients.evolution",
+    "evolution_strategies": "hardgrad.gradients.evolution",
     "hypergradient": "hardgrad.gradients.hypergradients",
     "implicit_fixed_point": "hardgrad.gradients.implicit",
     "implicit_root": "hardgrad.gradients.implicit",
     "linear_solve": "hardgrad.gradients.linear_solvers",
+    "truncated_unroll": "hardgrad.gradients.evolution",
 }
 __all__ = sorted(_HOMES)
 

@@ -8,6 +8,7 @@ from typing import Any
 _HOMES = {
     "EntropyNet": "hardgrad.nn.entropy",
     "EntropyRegularizedAttention": "hardgrad.nn.entropy",
+    "save_memory": "hardgrad.nn.memory_saving.convert",
 }
 __all__ = sorted(_HOMES)
 
