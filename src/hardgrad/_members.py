@@ -15,6 +15,7 @@ REPRODUCTIONS = {
     "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
     "memory-saving": "hardgrad.reproductions.memory_saving:memory_saving",
     "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
+    "wonderland-tour": "hardgrad.reproductions.wonderland_tour:wonderland_tour",
 }
 OPERATIONS = {
     "hardgrad.functional.choices": ("argmax", "argmin", "choice", "max", "min"),
