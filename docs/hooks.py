@@ -55,9 +55,8 @@ def operation_row(key: str, member: Any) -> tuple[str, ...]:
     """Return name, exact counterpart, ways to relax with when to choose each, and summary."""
     function = member.function
     link = f"[`{key}`][{function.__module__}.{function.__qualname__}]"
-    exact = f"{member.hard.__module__}.{member.hard.__name__}".removeprefix(
-        "torch._C._VariableFunctionsClass."
-    )
+    hard = inspect.unwrap(getattr(member.hard, "func", member.hard))
+    exact = f"{hard.__module__}.{hard.__name__}".removeprefix("torch._C._VariableFunctionsClass.")
     if member.option == "kind":
         ways = f"{len(member.methods)} kinds of [soft step](#soft-steps)"
     else:

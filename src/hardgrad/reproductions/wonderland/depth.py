@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import hardgrad.functional as HF
 from hardgrad.nn.blocks import ResidualBlock, normalise
 from hardgrad.reproductions.registry import Measured
-from hardgrad.reproductions.wonderland.report import ChapterReport
+from hardgrad.reproductions.wonderland.report import ChapterReport, largest
 
 TITLE = "Depth"
 
@@ -55,7 +55,7 @@ def run(random_state: int = 0, quick: bool = True) -> ChapterReport:
     x = torch.randn(32, 16, generator=generator)
     lost, kept = (gradient_ratio(make(50, 16), x) for make in (plain, residual))
     scaled = normalise(5 + 3 * x, -1)
-    off = max(float(scaled.mean(-1).abs().max()), float((scaled.var(-1, unbiased=False) - 1).abs().max()))
+    off = max(largest(scaled.mean(-1)), largest(scaled.var(-1, unbiased=False) - 1))
     draws = 2_000 if quick else 20_000
     coins = torch.rand(draws, 16, generator=generator)
     mean = dropped_exact(x[0], coins, 0.8).mean(0)
@@ -66,7 +66,7 @@ def run(random_state: int = 0, quick: bool = True) -> ChapterReport:
             Measured.at_most("gradient through fifty plain layers", lost, 1e-3),
             Measured.at_least("gradient through fifty residual layers", kept, 0.1),
             Measured.at_most("mean after normalising, or variance less 1, largest", off, 1e-4),
-            Measured.at_most("mean of dropout less what it was given, in standard errors", float((mean - x[0]).abs().max()) / sigma, 5.0),
+            Measured.at_most("mean of dropout less what it was given, in standard errors", largest(mean - x[0]) / sigma, 5.0),
         ),
         HF.gap(dropped, x, coins[:32], 0.8, temperature=0.02),
         {"gradient through plain layers": lost, "through residual layers": kept},

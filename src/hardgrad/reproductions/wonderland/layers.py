@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import hardgrad.functional as HF
 from hardgrad.reproductions.registry import Measured
-from hardgrad.reproductions.wonderland.report import ChapterReport
+from hardgrad.reproductions.wonderland.report import ChapterReport, largest
 
 TITLE = "Layers"
 
@@ -82,7 +82,7 @@ def run(random_state: int = 0, quick: bool = True) -> ChapterReport:
     with torch.no_grad(), hardgrad.mode("hard"):
         scores = model(x_test)
         weight, offset = active_map(model, x_test[0])
-        apart = float((weight @ x_test[0] + offset - scores[0]).abs().max())
+        apart = largest(weight @ x_test[0] + offset - scores[0])
     accuracy = float((scores.argmax(-1) == y_test).double().mean())
     claims = [
         Measured.at_most("one row as a linear map against the network, largest difference", apart, 1e-4)

@@ -16,7 +16,7 @@ import hardgrad
 import hardgrad.functional as HF
 from hardgrad.nn.blocks import MultiHeadAttention, attention, causal_mask, sinusoidal_positions
 from hardgrad.reproductions.registry import Measured
-from hardgrad.reproductions.wonderland.report import ChapterReport
+from hardgrad.reproductions.wonderland.report import ChapterReport, largest
 
 TITLE = "Lookups"
 
@@ -35,16 +35,16 @@ def run(random_state: int = 0, quick: bool = True) -> ChapterReport:
     layer, x = MultiHeadAttention(16, 4).double(), torch.randn(1, n, 16, dtype=torch.float64)
     order = torch.randperm(n)
     positions = sinusoidal_positions(n, 16).double()
-    without = float((layer(x[:, order]) - layer(x)[:, order]).abs().max())
-    with_positions = float((layer(x[:, order] + positions) - layer(x + positions)[:, order]).abs().max())
+    without = largest(layer(x[:, order]) - layer(x)[:, order])
+    with_positions = largest(layer(x[:, order] + positions) - layer(x + positions)[:, order])
     later = x.clone()
     later[:, n // 2 :] += 1.0
-    past = float((layer(x, causal_mask(n)) - layer(later, causal_mask(n)))[:, : n // 2].abs().max())
+    past = largest((layer(x, causal_mask(n)) - layer(later, causal_mask(n)))[:, : n // 2])
     query, key, value = torch.randn(3, 20, 16, dtype=torch.float64).unbind(0)
     with hardgrad.mode("hard"):
         exact = lookup(query, key, value)
     temperatures = [10.0**-k for k in range(-1, 6)]
-    apart = [float((attention(query, key, value, temperature=t) - exact).abs().max()) for t in temperatures]
+    apart = [largest(attention(query, key, value, temperature=t) - exact) for t in temperatures]
     return ChapterReport(
         TITLE,
         (

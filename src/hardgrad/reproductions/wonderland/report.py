@@ -46,3 +46,8 @@ class ChapterReport:
             ax.legend()
         ax.set_title(self.title)
         return ax
+
+
+def largest(x: Any) -> float:
+    """Return the largest absolute value of a tensor, as a number."""
+    return float(x.detach().abs().max())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import hardgrad.functional as HF
 from hardgrad.reproductions.registry import Measured
-from hardgrad.reproductions.wonderland.report import ChapterReport
+from hardgrad.reproductions.wonderland.report import ChapterReport, largest
 
 TITLE = "Slopes"
 
@@ -55,14 +55,14 @@ def run(random_state: int = 0, quick: bool = True) -> ChapterReport:
     x = torch.randn(6 if quick else 30, dtype=torch.float64, generator=generator)
     reference = backward(x)
     steps = [10.0**-k for k in range(1, 13)]
-    errors = [float((by_nudging(x, step) - reference).abs().max()) for step in steps]
+    errors = [largest(by_nudging(x, step) - reference) for step in steps]
     votes = torch.rand(100, 9, dtype=torch.float64, generator=generator)
     return ChapterReport(
         TITLE,
         (
             Measured.at_most(
                 "forward against backward, largest difference",
-                float((forward(x) - reference).abs().max()),
+                largest(forward(x) - reference),
                 1e-10,
             ),
             Measured.at_most("best nudge against backward, largest difference", min(errors), 1e-7),
