@@ -4,7 +4,8 @@ Written out as a matrix it is mostly zeros, with the same few numbers along its 
 if the input moves, the output moves with it. Small networks of convolutions read digits better than layers that know nothing of space.
 
 Pooling keeps the strongest answer in each window. Its soft form mixes the answers of the window; its hard form picks one, and that pick is
-a choice of position.
+a choice of position. Trained on mixtures, the network below would be lost among picks; so it is trained straight through: it computes with
+picks, and takes the gradient of the mixtures.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 import hardgrad
 import hardgrad.functional as HF
+from hardgrad.core.mode import Mode
 from hardgrad.nn.blocks import convolve1d, convolve2d
 from hardgrad.reproductions.registry import Measured
 from hardgrad.reproductions.wonderland.layers import digits, train
@@ -33,27 +35,25 @@ def toeplitz(kernel: Tensor, n: int) -> Tensor:
 
 
 class Reader(nn.Module):
-    """Two convolutions, each followed by a bend and the strongest answer of 2 x 2 places; then one linear map."""
+    """Two convolutions with a bend after each, the strongest answer of 2 x 2 places, one linear map."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Parameter(torch.randn(16, 1, 3, 3) / 3)
         self.second = nn.Parameter(torch.randn(32, 16, 3, 3) / 12)
-        self.last = nn.Linear(32 * 4, 10)
+        self.last = nn.Linear(32 * 16, 10)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return scores for rows of 64 numbers."""
-        x = rows.unflatten(-1, (1, 8, 8))
-        for weight in (self.first, self.second):
-            x = strongest(convolve2d(x, weight).relu())
-        found: Tensor = self.last(x.flatten(1))
+        x = convolve2d(convolve2d(rows.unflatten(-1, (1, 8, 8)), self.first).relu(), self.second).relu()
+        found: Tensor = self.last(strongest(x, "st" if self.training else None).flatten(1))
         return found
 
 
-def strongest(x: Tensor) -> Tensor:
+def strongest(x: Tensor, mode: Mode | None = None) -> Tensor:
     """The strongest of 2 x 2 places: (batch, channels, height, width) becomes half as high and wide."""
     windows = x.unfold(2, 2, 2).unfold(3, 2, 2).flatten(-2)
-    found: Tensor = HF.max(windows, dim=-1, temperature=0.5).values
+    found: Tensor = HF.max(windows, dim=-1, temperature=0.5, mode=mode).values
     return found
 
 
