@@ -104,9 +104,8 @@ class TrainingTask(ABC):
         Summed over all parts it is the loss of the batch. Batches must follow from `step` alone: that makes the work resumable.
         """
 
-    def penalty(self) -> Tensor | None:
-        """Return the part of the loss that depends on the parameters of `module` alone, if there is one."""
-        return None
+    def add_penalty(self) -> None:
+        """Add to the gradients of the parameters of `module` that of a loss which depends on them alone."""
 
     def before_step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Set what depends on progress: temperatures, learning rates."""
@@ -245,8 +244,7 @@ class _Gradients:
         ):
             grad = torch.zeros_like(spread) if copy.grad is None else copy.grad.view(spread.shape)
             parameter.grad = self._of_all_parts(grad).sum(dim=0)
-        if (penalty := self.task.penalty()) is not None:
-            penalty.backward()
+        self.task.add_penalty()
 
     def _of_all_parts(self, mine: Tensor) -> Tensor:
         """The gradients of all parts, in order. Every process sends as many as the first; what is beyond the last part is cut off."""

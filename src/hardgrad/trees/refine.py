@@ -33,9 +33,7 @@ AVERAGE_DECAY = 0.98
 MEASURED_ROWS = 2048
 PART_ROWS = 64  # of a batch, whose gradient is computed by itself: eight parts at the default batch
 ROW_UNIT = 32  # floats that torch's vector code takes at a time; a remainder would go through other code, to other bits
-ALIGNED = (
-    16  # floats: matrix products give the same bits only for matrices that start at multiples of 64 bytes
-)
+ALIGNED = 16  # floats, 64 bytes: where a matrix starts decides the bits of its product
 SMALL_STEP = 150_000  # gates a step below which two threads spend more on each other than they save
 
 
@@ -223,10 +221,12 @@ class RefineTask(TrainingTask):
         total: Tensor = (row_losses(self.objective, raw, self.Y[rows]) * weight).sum() / self.batch
         return total
 
-    def penalty(self) -> Tensor:
+    @torch.no_grad()
+    def add_penalty(self) -> None:
         """The L1 penalty on what leaves the start."""
-        total: Tensor = ((self.soft.weight - self.start_weight).abs().sum(dim=(1, 2)) * self.l1).sum()
-        return total
+        weight = self.soft.weight
+        assert weight.grad is not None
+        weight.grad.addcmul_((weight - self.start_weight).sign_(), self.l1[:, None, None])
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:
