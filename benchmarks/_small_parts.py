@@ -18,11 +18,11 @@ from hardgrad.trees.packed import size_in_bytes
 
 Row = dict[str, Any]
 DEPTH = 4
-# Asked of a budget on held-out rows: the least of many tries there is optimistic, so a little more than equality.
-HEADROOM = 0.97
+# Asked of a budget on held-out rows. The goal there is itself the least of seven rates, which is margin enough.
+HEADROOM = 1.0
 # The target's own forest, imported, is what is left where no small one is that good; the promise allows it this much.
 IMPORTED_WITHIN = 1.03
-LADDER = (64, 91, 128, 181, 256, 362, 512, 724, 1024, 1440)
+LADDER = tuple(round(64 * 2 ** (k / 3)) for k in range(14))  # 64 to 1,290 bytes
 TARGET = boosters.Size(10, 16, -1)
 TARGET_BYTES = 1440
 
@@ -178,9 +178,8 @@ def packed(table: str, seed: int, trees: int, jobs: int) -> Row:
         return boosters.loss(forest.predict_proba(data.X[held]), data.y[held], 2)
 
     def own(limit: int) -> bool:
-        return (
-            held_loss(_classifier(seed, jobs, budget=f"{limit} bytes").fit(X, y).harden()) <= HEADROOM * goal
-        )
+        forest = _classifier(seed, jobs, budget=f"{limit} bytes").fit(X, y).harden()
+        return held_loss(forest) <= HEADROOM * goal
 
     def imported(limit: int) -> bool:
         return held_loss(_compressed(reference, X, y, limit)) <= IMPORTED_WITHIN * goal
@@ -195,9 +194,10 @@ def packed(table: str, seed: int, trees: int, jobs: int) -> Row:
         if how == "own":
             model = _classifier(seed, jobs, budget=f"{limit} bytes").fit(data.X, data.y)
             forest = model.harden()
-            row["unrounded_loss"] = _unrounded(
-                data, next(c["name"] for c in model.candidates_ if c["chosen"])
-            )
+            chosen = next(c for c in model.candidates_ if c["chosen"])
+            row["chosen"] = chosen["name"]
+            if chosen["l1"] is None:
+                row["unrounded_loss"] = _unrounded(data, chosen["name"], chosen["l2"])
         else:
             forest = _compressed(target, data.X, data.y, limit)
     output = forest.predict_proba(data.X_test)
@@ -231,27 +231,26 @@ def _compressed(model: boosters.Boosted, X: np.ndarray, y: np.ndarray, limit: in
     return compress(forest, table, budget=f"{limit} bytes", target="the target").forest
 
 
-def _unrounded(data: Split, name: str) -> float:
-    """Test log-loss of a forest of the same shape with full thresholds and leaves: what rounding is measured against."""
+def _unrounded(data: Split, name: str, l2: float) -> float:
+    """Test log-loss of a forest of the same shape and penalty with full thresholds and leaves: what rounding is measured against."""
     from hardgrad.trees.codes import FeatureCodes
-    from hardgrad.trees.greedy import BoostingPlan, TrainingRows, boost
-    from hardgrad.trees.grid import MAX_DEPTH, REFIT
+    from hardgrad.trees.greedy import TrainingRows, boost
+    from hardgrad.trees.grid import REFIT, Setting
     from hardgrad.trees.leaf_refit import refit_leaves
     from hardgrad.trees.objectives import Objective
 
-    found = re.fullmatch(r"(\d+) trees: (\d+) leaves, \d+ bits, rate ([\d.]+)", name)
+    found = re.fullmatch(
+        r"(\d+) trees: (\d+) leaves, rate ([\d.]+), new features at ([\d.]+), \d+ \+ \d+ bits(, narrow)?",
+        name,
+    )
     assert found is not None, name
-    trees, leaves, rate = int(found[1]), int(found[2]), float(found[3])
+    setting = Setting(int(found[2]), float(found[3]), float(found[4]))
     codes, objective = FeatureCodes.fit(data.X), Objective("logistic")
     Y, weight = data.y[:, None].astype(np.float64), np.ones(len(data.y))
     rows = TrainingRows(codes.encode(data.X), codes.encode_scores(data.X), Y, weight)
-    forest = boost(
-        rows,
-        codes,
-        objective,
-        BoostingPlan(trees, rate, max_depth=min(MAX_DEPTH, leaves - 1), max_leaves=leaves),
-    )
+    forest = boost(rows, codes, objective, setting.plan(int(found[1])))
     index = forest.leaf_index(rows.scores)
-    refitted = refit_leaves(index, Y, weight, objective, REFIT, start=(forest.leaf, forest.bias))[-1]
+    path = [penalty for penalty in REFIT if penalty >= l2]
+    refitted = refit_leaves(index, Y, weight, objective, path, start=(forest.leaf, forest.bias))[-1]
     p = objective.probabilities(forest.with_leaves(*refitted).raw(codes.encode_scores(data.X_test)))
     return boosters.loss(np.hstack([1 - p, p]), data.y_test, 2)

@@ -1,6 +1,7 @@
 """Budgets are kept, packed bytes are the forest, the packed C is the reference."""
 
 import ctypes
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -62,6 +63,39 @@ def test_bytes_hold_the_forest_and_c_agrees(make, load, tmp_path):
     again = unpack(data, forest)
     assert all(np.array_equal(getattr(again, name), array) for name, array in forest.arrays().items())
     assert hardgrad.load(forest.save(tmp_path / "m.safetensors")).equals(forest)
+    assert np.array_equal(_packed_c(forest, X), forest.predict_raw(X))
+
+
+def _tilted(n=600, missing=0.0):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, 4))
+    y = X[:, 0] + X[:, 1] - 0.5 * X[:, 2] > 0
+    X[rng.random(X.shape) < missing] = np.nan
+    return X, y
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+def test_oblique_nodes_win_where_the_border_is_tilted_and_stay_exact(missing, tmp_path):
+    X, y = _tilted(missing=missing)
+    model = SoftForestClassifier(budget="80 bytes", random_state=0, max_iter=200).fit(X, y)
+    forest = model.forest_
+    assert not forest.is_axis
+    data = pack(forest)
+    assert len(data) == packed_size(forest) <= 80
+    again = unpack(data, forest)
+    assert all(np.array_equal(getattr(again, name), array) for name, array in forest.arrays().items())
+    assert hardgrad.load(forest.save(tmp_path / "m.safetensors")).equals(forest)
+    grid_points = np.concatenate([X, forest.cut[: len(forest.cut) // 4 * 4].reshape(-1, 4), X + 0.01])
+    assert np.array_equal(_packed_c(forest, grid_points), forest.predict_raw(grid_points))
+    axis = SoftForestClassifier(budget="80 bytes", split="axis", random_state=0).fit(X, y)
+    assert axis.forest_.is_axis
+    if not missing:
+        fresh, truth = _tilted(4000)
+        assert model.score(fresh, truth) > axis.score(fresh, truth) + 0.03
+
+
+def _packed_c(forest, X):
+    """Raw scores of the compiled packed form."""
     source = forest.to_c(form="packed")
     library = compile_shared(source.source.replace('#include "model.h"', source.header), name="packed_test")
     out = np.empty((len(X), forest.n_outputs))
@@ -70,7 +104,18 @@ def test_bytes_hold_the_forest_and_c_agrees(make, load, tmp_path):
         ctypes.c_size_t(len(X)),
         out.ctypes.data_as(ctypes.c_void_p),
     )
-    assert np.array_equal(out, forest.predict_raw(X))
+    return out
+
+
+def test_oblique_forests_off_their_grids_are_refused():
+    X, y = _tilted()
+    forest = SoftForestClassifier(budget="80 bytes", random_state=0, max_iter=200).fit(X, y).forest_
+    with pytest.raises(ExportError, match="weight of node"):
+        pack(replace(forest, term_weight=forest.term_weight * 20))
+    with pytest.raises(ExportError, match="scores of feature"):
+        pack(replace(forest, score=forest.score * 2))
+    with pytest.raises(ExportError, match="oblique nodes with full ones"):
+        pack(replace(forest, packing=replace(forest.packing, weight_bits=0)))
 
 
 def test_leaves_and_trees_are_kept():

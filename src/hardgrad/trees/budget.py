@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hardgrad.core.errors import BudgetError
 from hardgrad.train.progress import emit
 from hardgrad.trees.assemble import Frame
-from hardgrad.trees.candidates import Candidate, Problem, Recipe, Selection, front_point, scored
-from hardgrad.trees.grid import BITS, MAX_ROUNDS, REFIT, Grid, GridForest, Setting, grid_candidates
+from hardgrad.trees.byte_search import select_bytes
+from hardgrad.trees.candidates import Problem, Recipe, Selection
 from hardgrad.trees.selection import select
 
 Unit = Literal["bytes", "leaves", "trees"]
 _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(b|bytes?|kb|kib|mb|mib|leaf|leaves|trees?)\s*", re.IGNORECASE)
-MOST_SHOWN = 60
 _BYTES = {"b": 1, "byte": 1, "bytes": 1, "kb": 1000, "kib": 1024, "mb": 1000**2, "mib": 1024**2}
 
 
@@ -72,7 +66,7 @@ def select_within(problem: Problem, recipe: Recipe, budget: Budget, frame: Frame
         return select(problem, replace(recipe, n_trees=budget.amount))
     if budget.unit == "leaves":
         return _select_leaves(problem, recipe, budget.amount)
-    return select_bytes(problem, budget.amount, frame, time_budget=recipe.time_budget)
+    return select_bytes(problem, budget.amount, frame, recipe=recipe)
 
 
 def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
@@ -97,140 +91,3 @@ def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
             break
     assert best is not None
     return best
-
-
-Grower = Callable[[NDArray[np.int64]], GridForest]
-
-
-@dataclass(frozen=True)
-class _Tried:
-    candidate: Candidate
-    grow: Grower
-    trees: int
-    leaves: int
-    penalty: int
-
-
-def _judge_grid(
-    problem: Problem, name: str, grow: Grower, grown: Sequence[GridForest], trees: int
-) -> list[_Tried]:
-    """Score the first trees of one forest a fold, leaves refitted, at every penalty."""
-    finished = [forest.finish(trees) for forest in grown]
-    held_scores = [
-        forest.frame.codes.encode_scores(problem.X[held])
-        for forest, (_, held) in zip(grown, problem.folds, strict=True)
-    ]
-    tried = []
-    for k, l2 in enumerate(REFIT):
-        raw = np.concatenate([f[k].raw(x) for f, x in zip(finished, held_scores, strict=True)])
-        candidate = scored(problem, Candidate(f"{trees} trees: {name}", 0.0, l2=l2), raw)
-        tried.append(_Tried(candidate, grow, trees, finished[0][k].n_leaves, k))
-    return tried
-
-
-def select_bytes(
-    problem: Problem,
-    limit: int,
-    frame: Frame,
-    own: Sequence[tuple[str, int, Grower]] = (),
-    time_budget: float | None = None,
-) -> Selection:
-    """Grow forests inside few-bit grids and keep as many trees as fit; the shape, bits and rate of least held-out loss win.
-
-    Under bytes it is leaf refit, fewer leaves and fewer bits that pay, not oblique nodes (3 to 9 bytes against 2), so these forests are
-    axis-aligned and grown greedily; `soft` of the result is None.
-
-    Parameters
-    ----------
-    problem, frame : what is learned.
-    limit : bytes of packed C data.
-    own : further candidates: a name, bits, and a function that makes the forest from the numbers of training rows.
-    time_budget : seconds after which no further candidate is tried.
-
-    Raises
-    ------
-    BudgetError : nothing fits, or too few rows to judge.
-    """
-    if not problem.folds:
-        raise BudgetError("a byte budget needs at least 20 rows, to choose a shape on held-out ones.")
-    frame = settle_unseen(frame, problem.X)
-    growers = [*own, *_fresh(problem, frame, limit)]
-    tried: list[_Tried] = []
-    smallest = 2**62
-    began = time.monotonic()
-    for k, (name, _, grow) in enumerate(growers):
-        if tried and time_budget is not None and time.monotonic() - began > 0.8 * time_budget:
-            break
-        left = f"{len(growers) - k} of {len(growers)} shapes"
-        with problem.interruption.skipping(left, usable=bool(tried)):
-            grown = problem.mapped(lambda fold, grow=grow: grow(fold[0]), problem.folds)
-            smallest = min([smallest, *(forest.size(1) for forest in grown if forest.forest.n_trees)])
-            trees = min(forest.trees_within(limit) for forest in grown)
-            # As many trees as fit, and fewer: on few rows more trees are not always better.
-            for count in sorted({trees, trees // 2, trees // 4} - {0}, reverse=True):
-                tried += _judge_grid(problem, name, grow, grown, count)
-            best_yet = problem.score.shown(min(t.candidate.loss for t in tried)) if tried else None
-            emit("budget", (k + 1) / len(growers), hard=best_yet)
-        if problem.interruption.happened:
-            break
-    if not tried:
-        raise BudgetError(
-            f"no forest fits in {limit:,} bytes: the smallest one for this table takes {smallest:,}. Raise the budget, or drop "
-            "categorical columns, whose text counts."
-        )
-    best = min(tried, key=lambda t: t.candidate.loss)
-    whole = best.grow(np.arange(len(problem.rows)))
-    # On all rows a tree may take a few more nodes than on the folds.
-    done = whole.finish(max(1, min(best.trees, whole.trees_within(limit))))[best.penalty]
-    held = np.concatenate([rows for _, rows in problem.folds])
-    ranked = tuple(sorted((t.candidate for t in tried), key=lambda c: c.loss))
-    shown = sorted(tried, key=lambda t: t.candidate.loss)[:MOST_SHOWN]
-    front = tuple(front_point(problem, t.candidate, t.trees, t.leaves, t is best) for t in shown)
-    return Selection(
-        done,
-        None,
-        best.candidate,
-        ranked,
-        held,
-        None,
-        front,
-        artifact=whole.artifact(done),
-        codes=whole.frame.codes,
-    )
-
-
-def settle_unseen(frame: Frame, X: NDArray[np.float64]) -> Frame:
-    """Let a category not seen in training count as the category nearest to the column's median code.
-
-    Categories that go the way of an unseen one need no text, so this leaves the common ones out of the packed form.
-    """
-    features = list(frame.schema.features)
-    for f, feature in enumerate(features):
-        present = X[~np.isnan(X[:, f]), f]
-        if feature.transform == "codes" and len(feature.codes) > 1 and len(present):
-            known = np.asarray(feature.codes[:-1])
-            nearest = float(known[np.argmin(np.abs(known - np.median(present)))])
-            features[f] = replace(feature, codes=(*feature.codes[:-1], nearest))
-    return replace(frame, schema=replace(frame.schema, features=tuple(features)))
-
-
-def _fresh(problem: Problem, frame: Frame, limit: int) -> list[tuple[str, int, Grower]]:
-    """Greedy forests on grids, one a setting."""
-    X, weight = problem.X, problem.rows.weight
-    grids = {bits: Grid.fit(X, bits) for bits in BITS}
-    codes = {bits: grid.codes(X, weight) for bits, grid in grids.items()}
-
-    def grower(setting: Setting) -> Grower:
-        leaves, bits, _ = setting
-        tree_bits = leaves * bits + (leaves - 1) * bits + 2 * leaves - 1  # without its features
-        rounds = min(MAX_ROUNDS, 1 + 8 * limit // tree_bits)
-
-        def grow(rows: NDArray[np.int64]) -> GridForest:
-            part = problem.rows.take(rows)
-            return GridForest.grow(
-                X[rows], part, grids[bits], codes[bits], problem.objective, frame, setting, rounds
-            )
-
-        return grow
-
-    return [(f"{s[0]} leaves, {s[1]} bits, rate {s[2]}", s[1], grower(s)) for s in grid_candidates()]

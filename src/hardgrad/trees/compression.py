@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import BudgetError, DataError, SchemaError, suggestion
 from hardgrad.trees.assemble import Frame, assemble, perfect_from_forest
-from hardgrad.trees.budget import parse_budget, select_bytes, select_within
+from hardgrad.trees.budget import parse_budget, select_within
+from hardgrad.trees.byte_search import Way, select_bytes
 from hardgrad.trees.candidates import Problem, Recipe, make_folds
 from hardgrad.trees.codes import FeatureCodes
 from hardgrad.trees.forest import Forest
@@ -21,8 +21,9 @@ from hardgrad.trees.judge import Judge
 from hardgrad.trees.metrics import Metric, find_metric
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.packed import size_in_bytes
+from hardgrad.trees.perfect import PerfectForest
 
-IMPORT_BITS = (4, 5, 6, 8)
+IMPORT_BITS = ((4, 4), (5, 4), (6, 4), (5, 5), (6, 6), (8, 6))
 MAX_DEPTH = 10
 MAX_PERFECT_NODES = 2_000_000
 
@@ -193,11 +194,12 @@ def _frame(
     ), Y
 
 
-Grower = Callable[[NDArray[np.int64]], GridForest]
+def _own_trees(forest: Forest, problem: Problem, frame: Frame) -> list[Way]:
+    """The forest's own trees with thresholds rounded to few-bit grids, one candidate a number of bits.
 
-
-def _own_trees(forest: Forest, problem: Problem, frame: Frame) -> list[tuple[str, int, Grower]]:
-    """The forest's own trees with thresholds rounded to few-bit grids, one candidate a number of bits."""
+    Where all trees fit their leaves are only rounded. The rows may be those that the trees were grown on: there a refit, which undoes
+    what a learning rate held back, looks better than it is, and no held-out part of them can tell. Fewer trees need the refit.
+    """
     depth = forest.depth()
     same_outputs = forest.n_outputs == problem.rows.Y.shape[1]
     if (
@@ -207,8 +209,10 @@ def _own_trees(forest: Forest, problem: Problem, frame: Frame) -> list[tuple[str
         or forest.n_trees * 2**depth > MAX_PERFECT_NODES
     ):
         return []
-    found: list[tuple[str, int, Grower]] = []
-    for bits in IMPORT_BITS:
+    found: list[Way] = []
+    # The leaves of averaged probabilities are no scores: those are always refitted.
+    kept = forest.n_trees if forest.link == frame.link else None
+    for bits, leaf_bits in IMPORT_BITS:
         grid = Grid.fit(problem.X, bits)
         codes = grid.codes(problem.X, problem.rows.weight)
         on_grid = replace(frame, codes=codes)
@@ -218,14 +222,18 @@ def _own_trees(forest: Forest, problem: Problem, frame: Frame) -> list[tuple[str
             threshold[i] = cuts[np.argmin(np.abs(cuts - threshold[i]))]
         perfect = perfect_from_forest(replace(forest, threshold=threshold), codes, on_grid)
 
-        def grower(
-            rows: NDArray[np.int64], perfect: Any = perfect, grid: Grid = grid, frame: Frame = on_grid
+        def grow(
+            rows: NDArray[np.int64],
+            perfect: PerfectForest = perfect,
+            grid: Grid = grid,
+            frame: Frame = on_grid,
+            leaf_bits: int = leaf_bits,
         ) -> GridForest:
             X, part = problem.X[rows], problem.rows.take(rows)
             mine = TrainingRows(frame.codes.encode(X), frame.codes.encode_scores(X), part.Y, part.weight)
-            return GridForest(perfect, mine, problem.objective, frame, grid)
+            return GridForest(perfect, mine, problem.objective, frame, grid, leaf_bits, kept=kept)
 
-        found.append((f"its own trees, {bits} bits", bits, grower))
+        found.append(Way(f"its own, {bits} + {leaf_bits} bits", grow))
     return found
 
 

@@ -43,6 +43,8 @@ class Packing:
     leaf_step : float32 values, one an output; a leaf value is a whole multiple of it.
     missing_code : a missing value goes left iff the code of the threshold is at least this.
     has_missing : whether missing values were seen in training (else `missing_code` is not stored).
+    weight_bits, sum_bits : width of a weight and of a threshold on a sum, for oblique nodes; 0 where there are none.
+    sum_step : the threshold of an oblique node is a whole multiple of it.
     """
 
     threshold_bits: int
@@ -53,6 +55,9 @@ class Packing:
     leaf_step: tuple[float, ...]
     missing_code: tuple[int, ...]
     has_missing: bool
+    weight_bits: int = 0
+    sum_bits: int = 0
+    sum_step: int = 1
 
 
 @dataclass(frozen=True, eq=False)

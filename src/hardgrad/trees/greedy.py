@@ -55,6 +55,7 @@ class BoostingPlan:
     max_depth, max_leaves, min_rows : shape of a tree; `min_rows=None` is 20 below 1,000 rows and 10 from there.
     row_share, column_share : share of rows and features that each tree sees.
     patience : with validation rows, rounds without improvement before stopping.
+    new_feature_share : part of its gain that a feature which no tree has used yet counts with; below 1 forests use fewer features.
     """
 
     rounds: int
@@ -65,6 +66,7 @@ class BoostingPlan:
     row_share: float = 1.0
     column_share: float = 1.0
     patience: int | None = None
+    new_feature_share: float = 1.0
 
 
 def boost(
@@ -88,12 +90,14 @@ def boost(
     leaves: list[NDArray[np.float64]] = []
     best_loss, best_round = np.inf, 0
     min_rows = plan.min_rows or _least_rows(len(rows))
+    share = np.full(codes.n_features, plan.new_feature_share)
     for _ in range(plan.rounds):
         gradient, hessian = objective.gradient_hessian(raw, rows.Y)
         target, weight = newton_targets(objective, gradient, hessian, rows.weight)
         tree = grow_tree(
             rows.codes, target, weight, max_depth=plan.max_depth, max_leaves=plan.max_leaves, min_rows=min_rows,
             rows=_subset(rng, len(rows), plan.row_share), features=_subset(rng, codes.n_features, plan.column_share),
+            share=share,
         )  # fmt: skip
         leaf = newton_leaves(tree.leaf_index, gradient, hessian, rows.weight, 2**plan.max_depth, objective)
         leaf *= plan.learning_rate

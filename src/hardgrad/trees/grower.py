@@ -36,6 +36,7 @@ def grow_tree(
     min_rows: int = 10,
     rows: NDArray[np.int64] | None = None,
     features: NDArray[np.int64] | None = None,
+    share: NDArray[np.float64] | None = None,
 ) -> GrownTree:
     """Grow one tree.
 
@@ -47,6 +48,8 @@ def grow_tree(
     max_depth, max_leaves : bounds on the shape; `max_leaves` is 2**max_depth by default.
     min_rows : least number of rows in a leaf.
     rows, features : subsets to grow on; all by default.
+    share : float64 [features of `codes`], the part of a split's gain that counts when splits are compared; it becomes 1 for every
+        feature that the tree takes (in place, so that the next tree knows). All 1 by default.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def grow_tree(
     used_features = np.arange(codes.shape[1]) if features is None else features
     feature, code = _grow(
         codes, target, weight, used_rows.astype(np.int64), used_features.astype(np.int64), max_depth,
-        max_leaves or 2**max_depth, min_rows,
+        max_leaves or 2**max_depth, min_rows, np.ones(codes.shape[1]) if share is None else share,
     )  # fmt: skip
     return GrownTree(feature, code, descend_codes(feature, code, codes))
 
@@ -101,8 +104,10 @@ def _histogram(
 
 
 @numba.njit(cache=True, nogil=True)
-def _best_split(histogram: NDArray[np.float64], min_rows: int) -> tuple[float, int, int]:
-    """Return (gain, position of the feature, code) of the best split of one node; gain 0 where there is none."""
+def _best_split(
+    histogram: NDArray[np.float64], min_rows: int, features: NDArray[np.int64], share: NDArray[np.float64]
+) -> tuple[float, int, int]:
+    """Return (counted gain, position of the feature, code) of the best split of one node; gain 0 where there is none."""
     n_features, n_codes, width = histogram.shape
     n_outputs = width - 2
     best_gain, best_feature, best_code = 0.0, -1, -1
@@ -127,6 +132,7 @@ def _best_split(histogram: NDArray[np.float64], min_rows: int) -> tuple[float, i
             gain = -parent
             for c in range(n_outputs):
                 gain += left[c] ** 2 / w_left + (total[c] - left[c]) ** 2 / w_right
+            gain *= share[features[j]]
             if gain > best_gain * (1.0 + 1e-9) + 1e-12:
                 best_gain, best_feature, best_code = gain, j, k
     return best_gain, best_feature, best_code
@@ -142,6 +148,7 @@ def _grow(
     max_depth: int,
     max_leaves: int,
     min_rows: int,
+    share: NDArray[np.float64],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     n_nodes = 2**max_depth - 1
     feature = np.full(n_nodes, -1, dtype=np.int32)
@@ -161,7 +168,7 @@ def _grow(
     if n_nodes == 0:
         return feature, code
     _histogram(codes, target, weight, order, features, histogram[0])
-    gain[0], split_feature[0], split_code[0] = _best_split(histogram[0], min_rows)
+    gain[0], split_feature[0], split_code[0] = _best_split(histogram[0], min_rows, features, share)
     n_leaves = 1
     while n_leaves < max_leaves:
         slot = int(np.argmax(gain[:n_leaves]))
@@ -169,6 +176,7 @@ def _grow(
             break
         f, k, i = features[split_feature[slot]], split_code[slot], node[slot]
         feature[i], code[i] = f, k
+        newly_cheap, share[f] = share[f] < 1.0, 1.0
         middle, tail = start[slot], 0
         for position in range(start[slot], stop[slot]):
             r = order[position]
@@ -191,8 +199,12 @@ def _grow(
             small, large = new, slot
         _histogram(codes, target, weight, order[start[small] : stop[small]], features, histogram[small])
         histogram[large] -= histogram[small]
-        for child in (slot, new):
-            gain[child] = 0.0
-            if node[child] < n_nodes and stop[child] - start[child] >= 2 * min_rows:
-                gain[child], split_feature[child], split_code[child] = _best_split(histogram[child], min_rows)
+        for leaf in range(n_leaves):
+            if leaf != slot and leaf != new and not newly_cheap:
+                continue
+            gain[leaf] = 0.0
+            if node[leaf] < n_nodes and stop[leaf] - start[leaf] >= 2 * min_rows:
+                gain[leaf], split_feature[leaf], split_code[leaf] = _best_split(
+                    histogram[leaf], min_rows, features, share
+                )
     return feature, code

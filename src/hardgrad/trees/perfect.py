@@ -111,6 +111,20 @@ class PerfectForest:
         offset = np.where(dead, -1.0, b).reshape(n_trees, n_nodes)
         return cls(feature.reshape(shape), weight.reshape(shape), offset, leaf.copy(), bias.copy())
 
+    def merged(self) -> PerfectForest:
+        """Return the same function without tests that decide nothing: a node whose leaves below are all equal dies."""
+        feature, weight, offset = self.feature.copy(), self.weight.copy(), self.offset.copy()
+        value, same = self.leaf, np.ones(self.leaf.shape[:2], dtype=np.bool_)
+        for d in reversed(range(self.depth)):
+            level = slice(2**d - 1, 2 ** (d + 1) - 1)
+            left, right = value[:, 0::2], value[:, 1::2]
+            alive = (feature[:, level] >= 0).any(axis=2)
+            needless = alive & same[:, 0::2] & same[:, 1::2] & (left == right).all(axis=2)
+            feature[:, level][needless], weight[:, level][needless] = -1, 0.0
+            offset[:, level][needless] = -1.0
+            value, same = left, same[:, 0::2] & (needless | ~alive)
+        return replace(self, feature=feature, weight=weight, offset=offset)
+
     def quantised(self) -> PerfectForest:
         """Round weights to whole numbers within +-1023 and offsets midway between sums that can occur.
 
