@@ -12,6 +12,7 @@ OPERATIONS = {
 
 def declare() -> None:
     """Fill the registries with everything that hardgrad ships."""
+    registry.artifacts.register_lazy("comparator-network", "hardgrad.nn.comparator_network:ComparatorNetwork")
     registry.artifacts.register_lazy("forest", "hardgrad.trees.forest:Forest")
     registry.estimators.register_lazy(
         "SoftForestClassifier", "hardgrad.trees.estimators:SoftForestClassifier"
@@ -19,6 +20,12 @@ def declare() -> None:
     registry.estimators.register_lazy("SoftForestRegressor", "hardgrad.trees.estimators:SoftForestRegressor")
     registry.reproductions.register_lazy(
         "flagship-small-tables", "hardgrad.reproductions.flagship_small_tables:flagship_small_tables"
+    )
+    registry.reproductions.register_lazy(
+        "error-free-swaps", "hardgrad.reproductions.error_free_swaps:error_free_swaps"
+    )
+    registry.reproductions.register_lazy(
+        "monotonic-sorting", "hardgrad.reproductions.monotonic_sorting:monotonic_sorting"
     )
     for module, names in OPERATIONS.items():
         for name in names:

@@ -16,6 +16,7 @@ _HOMES = {
     "sign": "hardgrad.functional.comparisons",
     "soft_relu": "hardgrad.functional.soft_steps",
     "soft_step": "hardgrad.functional.soft_steps",
+    "softening_error": "hardgrad.functional.measured_gap",
     "sort": "hardgrad.functional.selection",
     "swap_error_bound": "hardgrad.functional.soft_steps",
 }

@@ -1,0 +1,19 @@
+"""Modules that are trained soft and shipped hard, and what they harden to. Names are imported when they are used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "ComparatorNetwork": "hardgrad.nn.comparator_network",
+    "PermutationEquivariantScorer": "hardgrad.nn.sorting",
+    "SortingNetwork": "hardgrad.nn.sorting",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
