@@ -4,29 +4,40 @@ from __future__ import annotations
 
 from hardgrad.core import registry
 
+ARTIFACTS = {
+    "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
+    "forest": "hardgrad.trees.forest:Forest",
+}
+ESTIMATORS = {
+    "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
+    "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
+}
+REPRODUCTIONS = {
+    "error-free-swaps": "hardgrad.reproductions.error_free_swaps:error_free_swaps",
+    "monotonic-sorting": "hardgrad.reproductions.monotonic_sorting:monotonic_sorting",
+    "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
+    "memory-saving": "hardgrad.reproductions.memory_saving:memory_saving",
+    "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
+}
 OPERATIONS = {
+    "hardgrad.functional.choices": ("argmax", "argmin", "choice", "max", "min"),
     "hardgrad.functional.comparisons": ("greater", "sign"),
+    "hardgrad.functional.orders": ("argsort", "kthvalue", "rank", "topk"),
+    "hardgrad.functional.quantiles": ("median", "quantile"),
     "hardgrad.functional.selection": ("sort",),
+    "hardgrad.functional.transport": ("matching",),
 }
 
 
 def declare() -> None:
     """Fill the registries with everything that hardgrad ships."""
-    registry.artifacts.register_lazy("comparator-network", "hardgrad.nn.comparator_network:ComparatorNetwork")
-    registry.artifacts.register_lazy("forest", "hardgrad.trees.forest:Forest")
-    registry.estimators.register_lazy(
-        "SoftForestClassifier", "hardgrad.trees.estimators:SoftForestClassifier"
-    )
-    registry.estimators.register_lazy("SoftForestRegressor", "hardgrad.trees.estimators:SoftForestRegressor")
-    registry.reproductions.register_lazy(
-        "flagship-small-tables", "hardgrad.reproductions.flagship_small_tables:flagship_small_tables"
-    )
-    registry.reproductions.register_lazy(
-        "error-free-swaps", "hardgrad.reproductions.error_free_swaps:error_free_swaps"
-    )
-    registry.reproductions.register_lazy(
-        "monotonic-sorting", "hardgrad.reproductions.monotonic_sorting:monotonic_sorting"
-    )
+    for table, members in (
+        (registry.artifacts, ARTIFACTS),
+        (registry.estimators, ESTIMATORS),
+        (registry.reproductions, REPRODUCTIONS),
+    ):
+        for name, reference in members.items():
+            table.register_lazy(name, reference)
     for module, names in OPERATIONS.items():
         for name in names:
             registry.operations.register_lazy(name, f"{module}:{name}")

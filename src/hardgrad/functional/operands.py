@@ -107,16 +107,19 @@ def check_finite(name: str, tensor: Tensor, *, masked: bool = False, needs_gradi
     """Raise `InputError` for NaN and for infinities; -inf may be a `masked` element, and all are legal where no gradient is asked for."""
     if not values_are_checked(tensor) or not tensor.is_floating_point():
         return
-    values = tensor.detach()
-    if bool(torch.isnan(values).any()):
+    if not tensor.numel():
+        return
+    low, high = (
+        float(bound) for bound in torch.aminmax(tensor.detach())
+    )  # both are NaN where one element is
+    if math.isnan(low):
         raise InputError(
             f'{name}() got NaN in a tensor of shape {tuple(tensor.shape)}; expected numbers. Fill or mask them first; mode="hard" '
             "does with NaN what torch does."
         )
     if not (needs_gradient or tensor.requires_grad):
         return
-    infinite = torch.isinf(values) & (values > 0) if masked else torch.isinf(values)
-    if bool(infinite.any()):
+    if high == math.inf or (low == -math.inf and not masked):
         allowed = "finite numbers or -inf for what is left out" if masked else "finite numbers"
         raise InputError(
             f'{name}() got infinity in a tensor of shape {tuple(tensor.shape)}; expected {allowed}. Clamp them, or use mode="hard".'
@@ -129,6 +132,12 @@ def values_are_checked(tensor: Tensor) -> bool:
         return False
     forced = checks_forced()
     return tensor.device.type == "cpu" if forced is None else forced
+
+
+def reads_are_cheap(tensor: Tensor) -> bool:
+    """Tell whether an algorithm may look at the values of a tensor: on the CPU, outside torch.compile and torch.func's transforms."""
+    wrapped = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return not wrapped and tensor.device.type == "cpu"
 
 
 def check_choice(name: str, option: str, value: object, known: Mapping[str, Any] | tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Losses on relaxed discrete results, and their exact counterparts. Names are imported when they are used."""
+"""Metrics as losses, each beside its exact counterpart. Names are imported when they are used; `exact` needs no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ _HOMES = {
     "HardPermutationLoss": "hardgrad.losses.permutation",
     "PermutationBCE": "hardgrad.losses.permutation",
     "permutation_target": "hardgrad.losses.permutation",
+    "range_entropy": "hardgrad.losses.entropies",
+    "run_entropy": "hardgrad.losses.entropies",
 }
 __all__ = sorted(_HOMES)
 

@@ -1,4 +1,4 @@
-"""Modules that are trained soft and shipped hard, and what they harden to. Names are imported when they are used."""
+"""Layers with a soft and a hard side, and layers that save memory. Names are imported when they are used."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Any
 
 _HOMES = {
     "ComparatorNetwork": "hardgrad.nn.comparator_network",
+    "EntropyNet": "hardgrad.nn.entropy",
+    "EntropyRegularizedAttention": "hardgrad.nn.entropy",
     "PermutationEquivariantScorer": "hardgrad.nn.sorting",
     "SortingNetwork": "hardgrad.nn.sorting",
+    "save_memory": "hardgrad.nn.memory_saving.convert",
 }
 __all__ = sorted(_HOMES)
 

@@ -6,13 +6,12 @@ disk by numba: beside this file where that is writable, else in the user's cache
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad.core.kernels import kernel
 from hardgrad.trees.runtime_tables import Doubles, Ints, Tables
 
 BLOCK = 64
@@ -21,14 +20,6 @@ GROUP = 8
 FEW = 24
 """Up to this many rows are walked one by one; a tile pays from about here."""
 COPIED_ROWS = 4096
-
-
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
-    try:
-        return cast(Callable[..., Any], numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # no folder for the cache is writable: compile in every process
-        return cast(Callable[..., Any], numba.njit(**options)(function))
 
 
 class Steps(NamedTuple):
@@ -130,7 +121,7 @@ class NumbaKernel:
 
 
 # --- compiled from here on: inner functions take arrays, because a tuple of many arrays is copied at every call -------------------
-@_jit
+@kernel
 def _count_below(ordered, start, size, x):  # type: ignore[no-untyped-def]
     """Number of entries below x of a sorted run padded by +inf to 2**k - 1 entries. NaN counts none."""
     at = 0
@@ -141,7 +132,7 @@ def _count_below(ordered, start, size, x):  # type: ignore[no-untyped-def]
     return at
 
 
-@_jit
+@kernel
 def _ranks(ordered, start, size, x, width, rank):  # type: ignore[no-untyped-def]
     """`_count_below` for a column of values, in step, so that the searches overlap. Unsigned numbers spare the check for negative ones."""
     one, none = np.uint64(1), np.uint64(0)
@@ -156,7 +147,7 @@ def _ranks(ordered, start, size, x, width, rank):  # type: ignore[no-untyped-def
         half >>= one
 
 
-@_jit
+@kernel
 def _scores(cut_offset, cut, score_offset, score, u, x, out):  # type: ignore[no-untyped-def]
     """Integer scores of a column of values; a missing value scores 0."""
     start, size = cut_offset[u], cut_offset[u + 1] - cut_offset[u]
@@ -164,7 +155,7 @@ def _scores(cut_offset, cut, score_offset, score, u, x, out):  # type: ignore[no
         out[r] = 0 if x[r] != x[r] else score[score_offset[u] + _count_below(cut, start, size, x[r])]
 
 
-@_jit
+@kernel
 def _lay_out(used, x, row):  # type: ignore[no-untyped-def]
     """Lay out one row for steps: the used features, the same with -inf for missing, -inf."""
     n = len(used)
@@ -175,7 +166,7 @@ def _lay_out(used, x, row):  # type: ignore[no-untyped-def]
     row[2 * n] = -np.inf
 
 
-@_jit
+@kernel
 def _oblique_right(term_offset, term_feature, term_weight, limit, k, score):  # type: ignore[no-untyped-def]
     total = 0
     for t in range(term_offset[k], term_offset[k + 1]):
@@ -183,7 +174,7 @@ def _oblique_right(term_offset, term_feature, term_weight, limit, k, score):  # 
     return 1 if total > limit[k] else 0
 
 
-@_jit
+@kernel
 def _walk(step, term_offset, term_feature, term_weight, limit, at, row, score):  # type: ignore[no-untyped-def]
     """The leaf that a laid out row, whose features have these scores, reaches from a root."""
     moving = True
@@ -199,7 +190,7 @@ def _walk(step, term_offset, term_feature, term_weight, limit, at, row, score): 
     return np.int32(step[at].threshold)
 
 
-@_jit
+@kernel
 def _walk_group(step, root, e, row, at):  # type: ignore[no-untyped-def]
     """Walk one laid out row down GROUP axis trees from tree e on, in step, so that the processor overlaps the walks."""
     for g in range(GROUP):
@@ -214,7 +205,7 @@ def _walk_group(step, root, e, row, at):  # type: ignore[no-untyped-def]
             at[g] = below
 
 
-@_jit
+@kernel
 def _few_rows(steps, X):  # type: ignore[no-untyped-def]
     """Raw scores, one row after the other."""
     used, step, root, value = steps.used, steps.step, steps.root, steps.value
@@ -263,7 +254,7 @@ def _few_rows(steps, X):  # type: ignore[no-untyped-def]
     return out
 
 
-@_jit
+@kernel
 def _fill_slots(low, high, missing, x, width, rank, slots):  # type: ignore[no-untyped-def]
     """Write the ranks of a feature into its slots; `missing` is the rank of NaN in the high one."""
     if low >= 0:
@@ -275,7 +266,7 @@ def _fill_slots(low, high, missing, x, width, rank, slots):  # type: ignore[no-u
             slots[high, r] = missing if x[r] != x[r] else rank[r]
 
 
-@_jit
+@kernel
 def _open_tile(steps, tests, X, first, rows, width, slots, row, score):  # type: ignore[no-untyped-def]
     """Prepare a tile: ranks for tests, scores for oblique nodes, laid out rows for steps."""
     x, rank = np.zeros(TILE), np.empty(TILE, np.uint64)
@@ -293,7 +284,7 @@ def _open_tile(steps, tests, X, first, rows, width, slots, row, score):  # type:
             _lay_out(steps.used, X[first + r], row[r])
 
 
-@_jit
+@kernel
 def _fill_oblique(term_offset, term_feature, term_weight, limit, k, score, total, slot):  # type: ignore[no-untyped-def]
     """An oblique test: 1 where the sum exceeds the limit."""
     for r in range(TILE):
@@ -307,7 +298,7 @@ def _fill_oblique(term_offset, term_feature, term_weight, limit, k, score, total
         slot[r] = 1 if total[r] > bound else 0
 
 
-@_jit
+@kernel
 def _test_tree(slot, cell, a, b, slots, width, stand):  # type: ignore[no-untyped-def]
     """The leaf, counted from the left, where each row of a tile stands after the tests a..b of a tree."""
     none = slots.dtype.type(0)
@@ -330,7 +321,7 @@ def _test_tree(slot, cell, a, b, slots, width, stand):  # type: ignore[no-untype
                 here[r] = here[r] ^ (jump if (here[r] == first) & (x[r] > rank) else none)
 
 
-@_jit
+@kernel
 def _add_leaves(value, leaf, out):  # type: ignore[no-untyped-def]
     if out.shape[1] == 1:
         for r in range(len(out)):
@@ -341,7 +332,7 @@ def _add_leaves(value, leaf, out):  # type: ignore[no-untyped-def]
                 out[r, c] += value[leaf[r], c]
 
 
-@_jit
+@kernel
 def _tiles(steps, tests, X, out, leaves, slots):  # type: ignore[no-untyped-def]
     """Raw scores of all rows into out, leaf numbers into leaves; either may have no rows, and is left out then."""
     n_used, n_trees = len(steps.used), len(steps.root)
