@@ -5,6 +5,7 @@ from __future__ import annotations
 from hardgrad.core import registry
 
 ARTIFACTS = {
+    "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
 }
 ESTIMATORS = {
@@ -12,6 +13,8 @@ ESTIMATORS = {
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
 }
 REPRODUCTIONS = {
+    "error-free-swaps": "hardgrad.reproductions.error_free_swaps:error_free_swaps",
+    "monotonic-sorting": "hardgrad.reproductions.monotonic_sorting:monotonic_sorting",
     "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
     "memory-saving": "hardgrad.reproductions.memory_saving:memory_saving",
     "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",

@@ -5,6 +5,7 @@ Whoever registers an artifact adds a function here under its kind; a kind withou
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from hardgrad.core.artifact import Artifact
+from hardgrad.nn.comparator_network import ComparatorNetwork
 from hardgrad.tabular.schema import Column
+from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
 from hardgrad.trees.forest import Packing
 from hardgrad.trees.probe import generate_rows, random_forest
@@ -83,4 +86,62 @@ def forest_examples() -> list[Example]:
     ]
 
 
-contract_examples: dict[str, Callable[[], list[Example]]] = {"forest": forest_examples}
+def comparator_examples() -> list[Example]:
+    """Sorting networks of both constructions and directions, of no wire, and of layers that fit no strides."""
+    given = [[(0, 3), (1, 2)], [(0, 1), (2, 3)], [(1, 2)], [(0, 1), (2, 3)]]
+    networks = {
+        "bitonic": ComparatorNetwork.build("bitonic", 7),
+        "odd-even, descending": ComparatorNetwork.build("odd_even", 5, descending=True),
+        "given": ComparatorNetwork.build(given, 4),
+        "one wire": ComparatorNetwork.build("bitonic", 1),
+        "no wire": ComparatorNetwork.build("bitonic", 0),
+    }
+
+    def rows(network: ComparatorNetwork, seed: int) -> np.ndarray:
+        generator = np.random.default_rng(seed)
+        return np.concatenate(
+            [
+                generator.normal(size=(40, network.n)) * 10.0 ** generator.integers(-300, 300, (40, 1)),
+                generator.choice([0.0, -0.0, 1.0, np.inf, -np.inf], (40, network.n)),
+            ]
+        )
+
+    def answers(network: ComparatorNetwork, x: np.ndarray) -> list[np.ndarray]:
+        if x.shape[-1] != network.n:
+            x = np.resize(x, (len(x), network.n))
+        return [network.predict(x), network.ranks(x)]
+
+    def exports(network: ComparatorNetwork, seed: int) -> list[ExportResult]:
+        x = rows(network, seed)
+        if not has_compiler():
+            return [ExportResult("c", 0, "no C compiler")]
+        found = run_network_in_c(network, x)
+        wrong = [
+            (a.view(np.int64) != b.view(np.int64)).any(-1)
+            for a, b in zip(found, answers(network, x), strict=True)
+        ]
+        return [ExportResult("c", int((wrong[0] | wrong[1]).sum()), None)]
+
+    return [
+        Example(name, network, lambda seed, n=network: rows(n, seed), answers, exports)
+        for name, network in networks.items()
+    ]  # type: ignore[misc]
+
+
+def run_network_in_c(network: ComparatorNetwork, x: np.ndarray) -> list[np.ndarray]:
+    """Rows sorted and ranked by the exported C."""
+    code = network.to_c("network")
+    flags = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+    library = compile_shared(code.source, flags=flags, name="network", headers={"network.h": code.header})
+    values, ranks = np.empty_like(x), np.empty(x.shape, dtype=np.int32)
+    for function, out in ((library.network_sort, values), (library.network_ranks, ranks)):
+        function.restype = None
+        for row, answer in zip(x, out, strict=True):
+            function(ctypes.c_void_p(row.ctypes.data), ctypes.c_void_p(answer.ctypes.data))
+    return [values, ranks.astype(np.int64)]
+
+
+contract_examples: dict[str, Callable[[], list[Example]]] = {
+    "comparator-network": comparator_examples,
+    "forest": forest_examples,
+}

@@ -6,11 +6,15 @@ Knows nothing about models; never imports torch.
 from __future__ import annotations
 
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from hardgrad.core.errors import ExportError, ParameterError
+from hardgrad.core.files import write_text
 
 LINE = 110
 MAX_STRING = 4095  # bytes of one literal that every C99 compiler must take
@@ -30,6 +34,28 @@ _KEYWORDS = frozenset(
     """.split()  # noqa: SIM905
 )
 _MACROS = re.compile(r"(M|FP|FLT|DBL|LDBL|MATH|INT\w*|UINT\w*|SIZE|PTRDIFF|WCHAR|WINT|SIG)_[A-Z0-9_]+")
+
+
+@dataclass(frozen=True)
+class CSource:
+    """A model in C.
+
+    Parameters
+    ----------
+    name : prefix of every name, stem of both files.
+    header : text of `<name>.h`.
+    source : text of `<name>.c`, which includes the header.
+    """
+
+    name: str
+    header: str
+    source: str
+
+    def write(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Write both files into a folder, each whole or not at all, and return their paths."""
+        root = Path(folder)
+        header = write_text(root / f"{self.name}.h", self.header)
+        return header, write_text(root / f"{self.name}.c", self.source)
 
 
 def c_double(value: float) -> str:

@@ -33,6 +33,7 @@ _HOMES = {
     "soft_relu": "hardgrad.functional.soft_steps",
     "soft_step": "hardgrad.functional.soft_steps",
     "softmax": "hardgrad.functional.simplex",
+    "softening_error": "hardgrad.functional.measured_gap",
     "sort": "hardgrad.functional.selection",
     "sparsemax": "hardgrad.functional.simplex",
     "swap_error_bound": "hardgrad.functional.soft_steps",

@@ -13,6 +13,7 @@ from hardgrad.core.gap import GapReport
 from hardgrad.core.mode import Mode, mode, resolve_temperature
 from hardgrad.functional.operands import DEFAULT_TEMPERATURE
 from hardgrad.functional.results import Selection
+from hardgrad.functional.selection import sort
 
 SIDES: tuple[Mode, Mode] = ("soft", "hard")
 
@@ -78,6 +79,33 @@ def gap(
         rows=soft.numel(),
         detail={"temperature": float(torch.as_tensor(level).max()), "mean_disagreement": float(apart.mean())},
     )
+
+
+def softening_error(
+    x: Tensor,
+    dim: int = -1,
+    descending: bool = False,
+    *,
+    temperature: Any = None,
+    method: str = "network",
+    **options: Any,
+) -> Tensor:
+    """Return how far every softly sorted value is from the exact one, shape of x; it grows where elements are close to each other.
+
+    Parameters
+    ----------
+    x, dim, descending, temperature, method, **options : as for `sort`; by default odd-even networks with cauchy swaps.
+
+    Examples
+    --------
+    >>> [round(v, 3) for v in softening_error(torch.tensor([3.0, 1.0, 2.0]), kind="optimal").tolist()]
+    [0.013, 0.0, 0.012]
+
+    Source: Kim, Yoon and Cho, 2024, Generalized Neural Sorting Networks with Error-Free Differentiable Swap Functions.
+    """
+    how: dict[str, Any] = {"temperature": temperature, "method": method, **options}
+    soft = sort(x, dim, descending, mode="soft", **how).values
+    return (soft - sort(x, dim, descending, mode="hard", **how).values).abs()
 
 
 def _tensors(result: Any) -> Iterator[Tensor]:

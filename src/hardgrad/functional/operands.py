@@ -148,6 +148,25 @@ def check_choice(name: str, option: str, value: object, known: Mapping[str, Any]
         )
 
 
+def check_options(
+    name: str, method: str, given: Mapping[str, Any], owners: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """Return the options of a call that were given. Raises `ParameterError` for one that belongs to another method than the chosen one.
+
+    Parameters
+    ----------
+    given : options by name, None where the caller did not say one.
+    owners : the methods that take each option.
+    """
+    for option, value in given.items():
+        if value is not None and method not in owners[option]:
+            raise ParameterError(
+                f"{name}() got {option}={value!r} with method={method!r}, which does not use it. Leave it out, or choose method="
+                f"{' or '.join(map(repr, owners[option]))}."
+            )
+    return {option: value for option, value in given.items() if value is not None}
+
+
 @dataclass(frozen=True)
 class Lists:
     """A tensor as lists along its last dimension, for operations that reduce or reorder one dimension.

@@ -97,6 +97,9 @@ KINDS: dict[str, SoftStep] = {
     ),
 }  # fmt: skip
 
+ART_POWER = 0.25
+ART_SWAP_ERROR = 0.31435639351524947  # the largest u ** (4 / 3) / (1 + exp(u))
+
 
 def soft_step(x: Tensor, temperature: Any, kind: str = "logistic") -> Tensor:
     """Return the soft version of x > 0, between 0 and 1.
@@ -113,6 +116,25 @@ def soft_step(x: Tensor, temperature: Any, kind: str = "logistic") -> Tensor:
     [0.0, 0.5, 1.0]
     """
     return KINDS[kind].step(x / temperature)
+
+
+def art_step(x: Tensor, temperature: Any) -> Tensor:
+    """Return the logistic step of v / |x| ** (1 / 4), v = x / temperature: steeper near 0, so that near equals are told apart.
+
+    It is no function of v alone, so it has no place in `KINDS`, and the swaps of sorting networks that use it obey no law of scale.
+
+    Parameters
+    ----------
+    x, temperature : as for `soft_step`.
+
+    Examples
+    --------
+    >>> art_step(torch.tensor([-1.0, 0.0, 1.0]), 0.5).tolist()
+    [0.119, 0.5, 0.881]
+
+    Source: Petersen, Borgelt, Kuehne and Deussen, 2021, Differentiable Sorting Networks for Scalable Sorting and Ranking Supervision.
+    """
+    return torch.sigmoid(x / temperature / (x.abs() + 1e-10) ** ART_POWER)
 
 
 def soft_relu(x: Tensor, temperature: Any, kind: str = "logistic") -> Tensor:
@@ -138,8 +160,8 @@ def swap_error_bound(kind: str, temperature: float = 1.0) -> float:
 
     Parameters
     ----------
-    kind : one of `KINDS`.
-    temperature : positive; the bound is proportional to it.
+    kind : one of `KINDS`, or "art" (see `art_step`).
+    temperature : positive; the bound is proportional to it, for "art" to its power 4 / 3.
 
     Raises
     ------
@@ -150,5 +172,7 @@ def swap_error_bound(kind: str, temperature: float = 1.0) -> float:
     >>> swap_error_bound("optimal")
     0.0625
     """
-    check_choice("swap_error_bound", "kind", kind, KINDS)
+    check_choice("swap_error_bound", "kind", kind, (*KINDS, "art"))
+    if kind == "art":
+        return float(ART_SWAP_ERROR * temperature ** (1.0 / (1.0 - ART_POWER)))
     return KINDS[kind].swap_error * temperature

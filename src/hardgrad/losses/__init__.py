@@ -6,6 +6,9 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "HardPermutationLoss": "hardgrad.losses.permutation",
+    "PermutationBCE": "hardgrad.losses.permutation",
+    "permutation_target": "hardgrad.losses.permutation",
     "range_entropy": "hardgrad.losses.entropies",
     "run_entropy": "hardgrad.losses.entropies",
 }

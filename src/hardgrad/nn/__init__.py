@@ -6,8 +6,11 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "ComparatorNetwork": "hardgrad.nn.comparator_network",
     "EntropyNet": "hardgrad.nn.entropy",
     "EntropyRegularizedAttention": "hardgrad.nn.entropy",
+    "PermutationEquivariantScorer": "hardgrad.nn.sorting",
+    "SortingNetwork": "hardgrad.nn.sorting",
     "save_memory": "hardgrad.nn.memory_saving.convert",
 }
 __all__ = sorted(_HOMES)

@@ -6,12 +6,9 @@ trees are stored and walked is a `CBody`, the one for doubles is in `export_c_tr
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from hardgrad.core.errors import ParameterError
-from hardgrad.core.files import write_text
 from hardgrad.export import c
 from hardgrad.tabular.schema import Column, TableSchema
 from hardgrad.trees.export_c_outputs import output_functions
@@ -25,28 +22,6 @@ ROW_NOTES = {
     "datetime": "seconds since 1970-01-01T00:00:00 UTC, fractions are floored; NAN is missing",
     "categorical": "UTF-8 text; NULL is missing",
 }
-
-
-@dataclass(frozen=True)
-class CSource:
-    """A model in C.
-
-    Parameters
-    ----------
-    name : prefix of every name, stem of both files.
-    header : text of `<name>.h`.
-    source : text of `<name>.c`, which includes the header.
-    """
-
-    name: str
-    header: str
-    source: str
-
-    def write(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Write both files into a folder, each whole or not at all, and return their paths."""
-        root = Path(folder)
-        header = write_text(root / f"{self.name}.h", self.header)
-        return header, write_text(root / f"{self.name}.c", self.source)
 
 
 @dataclass(frozen=True)
@@ -66,7 +41,7 @@ class CBody:
     note: str
 
 
-def to_c(forest: Forest, name: str = "model", *, form: str = "double", layout: str = "auto") -> CSource:
+def to_c(forest: Forest, name: str = "model", *, form: str = "double", layout: str = "auto") -> c.CSource:
     """Return the C header and source of a forest.
 
     Parameters
@@ -105,7 +80,7 @@ def to_c(forest: Forest, name: str = "model", *, form: str = "double", layout: s
         body = packed_body(forest, name)
     else:
         raise ParameterError(f'form must be "double" or "packed", got {form!r}.')
-    return CSource(name, _header(forest, name, body), _source(forest, name, body))
+    return c.CSource(name, _header(forest, name, body), _source(forest, name, body))
 
 
 def row_members(schema: TableSchema) -> list[str]:
