@@ -1,4 +1,4 @@
-"""Estimators of the gradient of E[loss(sample)] by the logits: their common protocol, and those whose samples carry the gradient themselves.
+"""Estimators of the gradient of E[loss(sample)] by the logits: their protocol, and those whose samples carry the gradient.
 
 Those that multiply the loss with a score are in `score_functions`.
 """
@@ -48,12 +48,24 @@ class GradientEstimator(Protocol):
     """
 
     def draw(
-        self, family: Family, logits: Tensor, *, temperature: Any, mode: Mode, generator: torch.Generator | None
+        self,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        mode: Mode,
+        generator: torch.Generator | None,
     ) -> Draw:
         """Return a sample; in mode "hard" without a gradient."""
 
     def surrogate(
-        self, loss: Loss, family: Family, logits: Tensor, *, temperature: Any, generator: torch.Generator | None
+        self,
+        loss: Loss,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        generator: torch.Generator | None,
     ) -> Tensor:
         """Return the loss of one sample, with the shape and value of `loss(sample)` and the estimated gradient by the logits."""
 
@@ -62,13 +74,25 @@ class Pathwise:
     """Base of the estimators whose sample carries the gradient: the surrogate is the loss itself."""
 
     def draw(
-        self, family: Family, logits: Tensor, *, temperature: Any, mode: Mode, generator: torch.Generator | None
+        self,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        mode: Mode,
+        generator: torch.Generator | None,
     ) -> Draw:
         """Return a sample (see `GradientEstimator`)."""
         raise NotImplementedError
 
     def surrogate(
-        self, loss: Loss, family: Family, logits: Tensor, *, temperature: Any, generator: torch.Generator | None
+        self,
+        loss: Loss,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        generator: torch.Generator | None,
     ) -> Tensor:
         """Return the loss of one sample (see `GradientEstimator`)."""
         mode: Mode = "st"
@@ -94,7 +118,13 @@ class StraightThrough(Pathwise):
             check_choice("StraightThrough", "slope", self.slope, ("identity", "sigmoid"))
 
     def draw(
-        self, family: Family, logits: Tensor, *, temperature: Any, mode: Mode, generator: torch.Generator | None
+        self,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        mode: Mode,
+        generator: torch.Generator | None,
     ) -> Draw:
         """Return a sample; in mode "soft" the probabilities, with the same slope."""
         hard = family.exact(family.perturb(logits.detach(), generator))
@@ -115,7 +145,13 @@ class Gumbel(Pathwise):
     """
 
     def draw(
-        self, family: Family, logits: Tensor, *, temperature: Any, mode: Mode, generator: torch.Generator | None
+        self,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        mode: Mode,
+        generator: torch.Generator | None,
     ) -> Draw:
         """Return a sample; in mode "soft" the relaxed one. All modes use the same noise."""
         perturbed = family.perturb(logits, generator)
@@ -143,7 +179,13 @@ class GumbelRao(Pathwise):
             raise ParameterError(f"GumbelRao got samples={self.samples}; expected at least 1.")
 
     def draw(
-        self, family: Family, logits: Tensor, *, temperature: Any, mode: Mode, generator: torch.Generator | None
+        self,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        mode: Mode,
+        generator: torch.Generator | None,
     ) -> Draw:
         """Return a sample; in mode "soft" the mean of the relaxed ones that belong to it."""
         hard = family.exact(family.perturb(logits.detach(), generator))
@@ -152,7 +194,9 @@ class GumbelRao(Pathwise):
         shape = (self.samples, *logits.shape)
         given = family.perturb_given(logits.detach().expand(shape), hard.expand(shape), generator)
         kept = logits.detach().masked_fill(torch.isneginf(logits), 0.0)
-        noise = given.masked_fill(torch.isneginf(given), 0.0) - kept  # a constant: the gradient is that of logits + noise
+        noise = (
+            given.masked_fill(torch.isneginf(given), 0.0) - kept
+        )  # a constant: the gradient is that of logits + noise
         soft = family.relax(logits + noise, temperature).mean(dim=0)
         return Draw(soft if mode == "soft" else straight_through(hard, soft))
 
@@ -168,7 +212,13 @@ class SmoothTimesStochastic(Pathwise):
     """
 
     def draw(
-        self, family: Family, logits: Tensor, *, temperature: Any, mode: Mode, generator: torch.Generator | None
+        self,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        mode: Mode,
+        generator: torch.Generator | None,
     ) -> Draw:
         """Return a sample; in mode "hard" an exact Bernoulli(p) sample."""
         _only_bernoulli("smooth_times_stochastic", family)
@@ -193,7 +243,13 @@ class NoisyRectifier(Pathwise):
     saturating: bool = False
 
     def draw(
-        self, family: Family, logits: Tensor, *, temperature: Any, mode: Mode, generator: torch.Generator | None
+        self,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        mode: Mode,
+        generator: torch.Generator | None,
     ) -> Draw:
         """Return a sample with normal noise of standard deviation `temperature`; in mode "hard" without noise, as when tested."""
         _only_bernoulli("noisy_rectifier", family)

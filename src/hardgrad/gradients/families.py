@@ -85,24 +85,30 @@ class Bernoulli(Family):
     event_dims = 0
 
     def probabilities(self, logits: Tensor, temperature: object = 1.0) -> Tensor:
+        """Return the mean of a sample."""
         return torch.sigmoid(logits / temperature)  # type: ignore[operator]
 
     def log_prob(self, logits: Tensor, sample: Tensor) -> Tensor:
+        """Return the log-probability of exact samples."""
         return -binary_cross_entropy_with_logits(logits, sample.detach(), reduction="none")
 
     def perturb(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return logits with noise."""
         noise = race(logits.new_zeros((*logits.shape, 2)), generator)
         return logits + (noise[..., 0] - noise[..., 1])
 
     def perturb_given(self, logits: Tensor, sample: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return logits with noise given the sample."""
         pair = torch.stack([logits, torch.zeros_like(logits)], dim=-1)
         perturbed = race_won_by(pair, torch.stack([sample, 1.0 - sample], dim=-1), generator)
         return perturbed[..., 0] - perturbed[..., 1]
 
     def relax(self, perturbed: Tensor, temperature: object) -> Tensor:
+        """Return the relaxed sample."""
         return torch.sigmoid(perturbed / temperature)  # type: ignore[operator]
 
     def exact(self, perturbed: Tensor) -> Tensor:
+        """Return the exact sample."""
         return (perturbed.detach() > 0).to(perturbed.dtype)
 
     def root_probability(self, logits: Tensor) -> Tensor:
@@ -117,22 +123,28 @@ class Categorical(Family):
     event_dims = 1
 
     def probabilities(self, logits: Tensor, temperature: object = 1.0) -> Tensor:
+        """Return the mean of a sample."""
         return project_lists(logits, temperature, 1.0)
 
     def log_prob(self, logits: Tensor, sample: Tensor) -> Tensor:
+        """Return the log-probability of exact samples."""
         index = sample.detach().argmax(dim=-1, keepdim=True)
         return torch.log_softmax(logits, dim=-1).gather(-1, index).squeeze(-1)
 
     def perturb(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return logits with noise."""
         return race(logits, generator)
 
     def perturb_given(self, logits: Tensor, sample: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return logits with noise given the sample."""
         return race_won_by(logits, sample, generator)
 
     def relax(self, perturbed: Tensor, temperature: object) -> Tensor:
+        """Return the relaxed sample."""
         return project_lists(perturbed, temperature, 1.0)
 
     def exact(self, perturbed: Tensor) -> Tensor:
+        """Return the exact sample."""
         return one_hot(perturbed.detach().argmax(dim=-1), perturbed.shape[-1], perturbed.dtype)
 
 

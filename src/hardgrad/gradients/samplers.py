@@ -55,8 +55,8 @@ def sample_bernoulli(
         "reinforce", which needs a `graph`; or an estimator with options, as in `StraightThrough(slope="sigmoid")`.
     temperature : positive number or tensor that broadcasts with the logits: of the relaxed sample; by default that of the surrounding
         `hardgrad.mode` block, else 1.
-    mode : "st" (exact sample, estimated gradient), "soft" (relaxed sample; for "straight_through" the probability) or "hard" (exact sample, no
-        gradient); by default that of the surrounding block, else "st".
+    mode : "st" (exact sample, estimated gradient), "soft" (relaxed sample; for "straight_through" the probability) or "hard" (exact sample,
+        no gradient); by default that of the surrounding block, else "st".
     generator : of the noise.
     graph : takes down the samples of estimators that need the loss.
 
@@ -94,8 +94,8 @@ def sample_categorical(
 
     Parameters
     ----------
-    logits : (..., n), log-probabilities up to a constant, not probabilities; -inf leaves a category out: it is never drawn, its relaxed weight
-        is exactly 0 and its gradient finite.
+    logits : (..., n), log-probabilities up to a constant, not probabilities; -inf leaves a category out: it is never drawn, its relaxed
+        weight is exactly 0 and its gradient finite.
     estimator : "gumbel", "gumbel_rao", "straight_through" (softmax backward), or "reinforce", which needs a `graph`; or an estimator with
         options, as in `GumbelRao(samples=100)`.
     temperature : positive number or tensor that broadcasts to the shape of the logits without the last dimension: of the relaxed sample; by
@@ -144,15 +144,15 @@ def surrogate_loss(
 
     Examples
     --------
-    >>> logits = torch.zeros(1000, 2, requires_grad=True)
+    >>> logits = torch.zeros(100_000, 2, requires_grad=True)
     >>> value = surrogate_loss(lambda z: z[:, 0], logits, generator=torch.Generator().manual_seed(0))
-    >>> value.mean().backward(); [round(g, 2) for g in logits.grad.sum(0).tolist()]
+    >>> value.mean().backward(); logits.grad.sum(0).tolist()
     [0.25, -0.25]
     """
     check_choice("surrogate_loss", "distribution", distribution, FAMILIES)
     family = FAMILIES[distribution]
     chosen = estimator_of("surrogate_loss", estimator)
-    call, level = _settle("surrogate_loss", family, logits, temperature, "st")
+    call, level = settle_logits("surrogate_loss", family, logits, temperature, "st")
     return chosen.surrogate(loss, family, call.tensors[0], temperature=level, generator=generator)
 
 
@@ -169,12 +169,17 @@ def estimator_of(name: str, estimator: str | GradientEstimator) -> GradientEstim
     return estimator
 
 
-def _settle(
+def settle_logits(
     name: str, family: Family, logits: Tensor, temperature: Any, mode: Mode
 ) -> tuple[Operands, Any]:
     """Check the logits and return the call with tensors in every mode, and the temperature ready to divide them."""
     call = settle(
-        name, logits, temperature=temperature, mode="soft", infinite=bool(family.event_dims), default_temperature=1.0
+        name,
+        logits,
+        temperature=temperature,
+        mode="soft",
+        infinite=masked and bool(family.event_dims),
+        default_temperature=1.0,
     )
     level = call.temperature
     if family.event_dims:
@@ -191,12 +196,12 @@ def _sample(
     generator: torch.Generator | None, graph: StochasticGraph | None,
 ) -> Tensor:  # fmt: skip
     chosen = estimator_of(name, estimator)
-    call, level = _settle(name, family, logits, temperature, resolve_mode(mode, "st"))
+    call, level = settle_logits(name, family, logits, temperature, resolve_mode(mode, "st"))
     draw: Draw = chosen.draw(family, call.tensors[0], temperature=level, mode=call.mode, generator=generator)
     if draw.log_prob is not None:
         if graph is None or not isinstance(chosen, Reinforce):
             raise ParameterError(
-                f'{name}() got estimator={estimator!r} and no graph; its gradient needs the loss. Pass graph=StochasticGraph() and call '
+                f"{name}() got estimator={estimator!r} and no graph; its gradient needs the loss. Pass graph=StochasticGraph() and call "
                 "graph.surrogate(loss).mean().backward(), or take another estimator."
             )
         graph.add(chosen, draw)

@@ -1,4 +1,4 @@
-"""Estimators that multiply the loss with the score of the sample: REINFORCE, REBAR and RELAX, all unbiased, and the baseline of the first."""
+"""Estimators that multiply the loss with the score of the sample: REINFORCE with its baseline, REBAR and RELAX, all unbiased."""
 
 from __future__ import annotations
 
@@ -78,7 +78,13 @@ class Reinforce:
     baseline: float | Tensor | RunningBaseline | None = None
 
     def draw(
-        self, family: Family, logits: Tensor, *, temperature: Any, mode: Mode, generator: torch.Generator | None
+        self,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        mode: Mode,
+        generator: torch.Generator | None,
     ) -> Draw:
         """Return an exact sample with its log-probability; "soft" and "st" are the same here, and the temperature changes nothing."""
         sample = family.exact(family.perturb(logits.detach(), generator))
@@ -88,7 +94,13 @@ class Reinforce:
         return Draw(sample, family.log_prob(logits, sample), family.per_unit(score.square()))
 
     def surrogate(
-        self, loss: Loss, family: Family, logits: Tensor, *, temperature: Any, generator: torch.Generator | None
+        self,
+        loss: Loss,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        generator: torch.Generator | None,
     ) -> Tensor:
         """Return the loss of one sample (see `GradientEstimator`)."""
         found = self.draw(family, logits, temperature=temperature, mode="st", generator=generator)
@@ -138,7 +150,13 @@ class _WithControl:
     """Base of the estimators that need the loss or its stand-in at relaxed samples, and so cannot hand out samples alone."""
 
     def draw(
-        self, family: Family, logits: Tensor, *, temperature: Any, mode: Mode, generator: torch.Generator | None
+        self,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        mode: Mode,
+        generator: torch.Generator | None,
     ) -> Draw:
         """Return an exact sample in mode "hard"; in the others there is no sample that carries the gradient."""
         if mode == "hard":
@@ -164,7 +182,13 @@ class Rebar(_WithControl):
     scale: float = 1.0
 
     def surrogate(
-        self, loss: Loss, family: Family, logits: Tensor, *, temperature: Any, generator: torch.Generator | None
+        self,
+        loss: Loss,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        generator: torch.Generator | None,
     ) -> Tensor:
         """Return the loss of one sample (see `GradientEstimator`); the loss is evaluated at two relaxed samples beside."""
         free = family.perturb(logits, generator)
@@ -200,7 +224,13 @@ class Relax(_WithControl):
     control: Callable[[Tensor], Tensor] = field()
 
     def surrogate(
-        self, loss: Loss, family: Family, logits: Tensor, *, temperature: Any, generator: torch.Generator | None
+        self,
+        loss: Loss,
+        family: Family,
+        logits: Tensor,
+        *,
+        temperature: Any,
+        generator: torch.Generator | None,
     ) -> Tensor:
         """Return the loss of one sample (see `GradientEstimator`)."""
         free = family.perturb(logits, generator)

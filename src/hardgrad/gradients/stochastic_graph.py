@@ -21,12 +21,12 @@ class StochasticGraph:
     --------
     >>> import torch
     >>> from hardgrad.gradients import sample_bernoulli
-    >>> logits = torch.zeros(1000, 3, requires_grad=True)
+    >>> logits = torch.zeros(100_000, 3, requires_grad=True)
     >>> graph = StochasticGraph()
     >>> h = sample_bernoulli(logits, estimator="reinforce", graph=graph, generator=torch.Generator().manual_seed(0))
     >>> graph.surrogate(h.sum(-1)).mean().backward()
-    >>> [round(g, 1) for g in logits.grad.sum(0).tolist()]
-    [0.4, 0.4, 0.4]
+    >>> logits.grad.sum(0).tolist()
+    [0.25, 0.25, 0.25]
 
     Source: Schulman, Heess, Weber and Abbeel, 2015, Gradient Estimation Using Stochastic Computation Graphs.
     """
