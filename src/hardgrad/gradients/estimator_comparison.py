@@ -127,11 +127,10 @@ def compare_estimators(
     ----------
     loss : from samples (batch, *logits.shape) to losses (batch,); differentiable in the samples.
     logits : of one example: (units ..., n) for categorical, (units ...) for Bernoulli.
-    estimators : names, or estimators by names of your own; by default all that are defined for the distribution, and REINFORCE with a running
-        baseline.
+    estimators : names, or estimators by names of your own; by default all that the distribution has, and REINFORCE with a running baseline.
     distribution : "categorical" or "bernoulli".
-    samples : gradients drawn for each; with at most 4,096 outcomes the exact gradient is enumerated, else it is the mean of ten times as many
-        gradients of REBAR.
+    samples : gradients drawn for each; with at most 4,096 outcomes the exact gradient is enumerated, else it is the mean of ten times
+        as many gradients of REBAR.
     temperature : of the relaxed samples.
     generator : of the noise.
 

@@ -106,7 +106,7 @@ class GumbelSoftmax(Distribution):
         return (p * torch.where(p > 0, self.logits - prior, 0.0)).sum(dim=-1)
 
     def kl_relaxed_sample(self, prior: GumbelSoftmax, log_value: Tensor) -> Tensor:
-        """Return log density / prior density at samples of this distribution: its mean over them is the divergence of the relaxed densities.
+        """Return log density / prior density at samples of this one: its mean over them is the divergence of the relaxed densities.
 
         Parameters
         ----------

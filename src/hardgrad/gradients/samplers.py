@@ -170,7 +170,7 @@ def estimator_of(name: str, estimator: str | GradientEstimator) -> GradientEstim
 
 
 def settle_logits(
-    name: str, family: Family, logits: Tensor, temperature: Any, mode: Mode
+    name: str, family: Family, logits: Tensor, temperature: Any, mode: Mode, *, masked: bool = True
 ) -> tuple[Operands, Any]:
     """Check the logits and return the call with tensors in every mode, and the temperature ready to divide them."""
     call = settle(

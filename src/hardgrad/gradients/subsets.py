@@ -55,8 +55,8 @@ def sample_subset(
     >>> sample_subset(torch.tensor([30.0, 0.0, 60.0, -torch.inf]), 2).tolist()
     [1.0, 0.0, 1.0, 0.0]
 
-    Source: Kool, van Hoof and Welling, 2019, Stochastic Beams and Where to Find Them; Xie and Ermon, 2019, Reparameterizable Subset Sampling
-    via Continuous Relaxations.
+    Source: Kool, van Hoof and Welling, 2019, Stochastic Beams and Where to Find Them; Xie and Ermon, 2019, Reparameterizable Subset
+    Sampling via Continuous Relaxations.
     """
     check_choice("sample_subset", "estimator", estimator, ("gumbel", "reinforce"))
     call, level = settle_logits("sample_subset", CATEGORICAL, logits, temperature, resolve_mode(mode, "st"))
