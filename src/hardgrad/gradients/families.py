@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softplus
 
 from hardgrad.functional.results import one_hot
 from hardgrad.functional.simplex import project_lists
@@ -26,21 +26,30 @@ def race(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     return logits - waiting_times(logits, generator).log()
 
 
-def race_won_by(logits: Tensor, winner: Tensor, generator: torch.Generator | None) -> Tensor:
+def race_won_by(logits: Tensor, winner: Tensor, waiting: Tensor) -> Tensor:
     """Return logits + Gumbel noise given which one is the largest; differentiable in the logits.
 
     Parameters
     ----------
     logits : (..., n), not all -inf.
     winner : (..., n), one-hot.
+    waiting : (..., n), logarithms of samples of Exp(1).
     """
     out = torch.isneginf(logits)
-    waiting = waiting_times(logits, generator).log()
     total = torch.logsumexp(logits, dim=-1, keepdim=True)
     first = (waiting * winner).sum(dim=-1, keepdim=True) - total  # the winner arrives when anyone does
     # The others start when the winner has arrived: the waiting time has no memory.
     later = torch.logaddexp(waiting - logits.masked_fill(out, 0.0), first.expand_as(waiting))
     return -torch.where(winner > 0, first, later.masked_fill(out, torch.inf))
+
+
+def waiting_of_race(logits: Tensor, winner: Tensor, perturbed: Tensor) -> Tensor:
+    """Return the `waiting` with which `race_won_by` gives `perturbed`."""
+    best = (perturbed.masked_fill(torch.isneginf(perturbed), 0.0) * winner).sum(dim=-1, keepdim=True)
+    tiny = torch.finfo(logits.dtype).tiny
+    behind = torch.log((-torch.expm1(perturbed - best)).clamp_min(tiny)) - perturbed
+    later = (behind + logits).masked_fill(torch.isneginf(logits), 0.0)
+    return torch.where(winner > 0, torch.logsumexp(logits, dim=-1, keepdim=True) - best, later)
 
 
 class Family(ABC):
@@ -63,7 +72,11 @@ class Family(ABC):
 
     @abstractmethod
     def perturb_given(self, logits: Tensor, sample: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Return logits with noise given the sample that `exact` makes of them; differentiable in the logits."""
+        """Return logits with noise given the sample that `exact` makes of them."""
+
+    @abstractmethod
+    def follow(self, logits: Tensor, sample: Tensor, perturbed: Tensor) -> Tensor:
+        """Return `perturbed` again, differentiable in the logits as noise that leads to this fixed sample."""
 
     @abstractmethod
     def relax(self, perturbed: Tensor, temperature: object) -> Tensor:
@@ -100,8 +113,18 @@ class Bernoulli(Family):
     def perturb_given(self, logits: Tensor, sample: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return logits with noise given the sample."""
         pair = torch.stack([logits, torch.zeros_like(logits)], dim=-1)
-        perturbed = race_won_by(pair, torch.stack([sample, 1.0 - sample], dim=-1), generator)
+        waiting = waiting_times(pair, generator).log()
+        perturbed = race_won_by(pair, torch.stack([sample, 1.0 - sample], dim=-1), waiting)
         return perturbed[..., 0] - perturbed[..., 1]
+
+    def follow(self, logits: Tensor, sample: Tensor, perturbed: Tensor) -> Tensor:
+        """Return `perturbed` again, differentiable in the logits."""
+        side = 2.0 * sample - 1.0
+        # With v uniform, log((1 + v exp(a)) / (1 - v)) is the noisy logit given that it is positive; the other side is its mirror image.
+        z, a = side * perturbed.detach(), (side * logits).detach()
+        log_v = torch.log((-torch.expm1(-z)).clamp_min(torch.finfo(z.dtype).tiny)) - softplus(a - z)
+        log_rest = softplus(a) - torch.logaddexp(z, a)
+        return side * (softplus(side * logits + log_v) - log_rest)
 
     def relax(self, perturbed: Tensor, temperature: object) -> Tensor:
         """Return the relaxed sample."""
@@ -137,7 +160,13 @@ class Categorical(Family):
 
     def perturb_given(self, logits: Tensor, sample: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return logits with noise given the sample."""
-        return race_won_by(logits, sample, generator)
+        return race_won_by(logits, sample, waiting_times(logits, generator).log())
+
+    def follow(self, logits: Tensor, sample: Tensor, perturbed: Tensor) -> Tensor:
+        """Return `perturbed` again, differentiable in the logits."""
+        with torch.no_grad():
+            waiting = waiting_of_race(logits, sample, perturbed)
+        return race_won_by(logits, sample, waiting)
 
     def relax(self, perturbed: Tensor, temperature: object) -> Tensor:
         """Return the relaxed sample."""

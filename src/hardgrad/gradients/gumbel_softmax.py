@@ -32,7 +32,7 @@ class GumbelSoftmax(Distribution):
     --------
     >>> distribution = GumbelSoftmax(torch.zeros(3), temperature=0.5)
     >>> distribution.log_prob(torch.tensor([0.2, 0.3, 0.5])).item()
-    0.16
+    -0.534
 
     Source: Jang, Gu and Poole, 2017, Categorical Reparameterization with Gumbel-Softmax; Maddison, Mnih and Teh, 2017, The Concrete
     Distribution.

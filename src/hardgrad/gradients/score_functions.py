@@ -190,22 +190,22 @@ class Rebar(_WithControl):
         temperature: Any,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Return the loss of one sample (see `GradientEstimator`); the loss is evaluated at two relaxed samples beside."""
+        """Return the loss of one sample (see `GradientEstimator`); the loss is evaluated at the relaxed sample beside."""
         free = family.perturb(logits, generator)
         sample = family.exact(free)
-        bound = family.perturb_given(logits, sample, generator)
+        # The noise given the sample is the same noise, seen as a function of the logits that keeps the sample: least variance.
+        bound = family.follow(logits, sample, free)
         value = loss(sample)
-        pulls = []
-        for perturbed in (free, bound):
-            leaf = perturbed.detach().requires_grad_()
-            with torch.enable_grad():
-                relaxed = loss(family.relax(leaf, temperature))
-                (pull,) = torch.autograd.grad(relaxed.sum(), leaf)
-            kept = perturbed.masked_fill(torch.isneginf(perturbed), 0.0)
-            pulls.append(_per_example(pull * kept, value))
+        leaf = free.detach().requires_grad_()
+        with torch.enable_grad():
+            relaxed = loss(family.relax(leaf, temperature))
+            (pull,) = torch.autograd.grad(relaxed.sum(), leaf)
         # Parameters of the loss itself get the gradient of the exact sample alone: nothing else here depends on them.
         score = score_sum(family.log_prob(logits, sample), (value - self.scale * relaxed).detach())
-        return straight_through(value.detach(), value + score + self.scale * (pulls[0] - pulls[1]))
+        apart = (free - bound).masked_fill(torch.isneginf(logits), 0.0)
+        return straight_through(
+            value.detach(), value + score + self.scale * _per_example(pull * apart, value)
+        )
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class Relax(_WithControl):
         """Return the loss of one sample (see `GradientEstimator`)."""
         free = family.perturb(logits, generator)
         sample = family.exact(free)
-        bound = family.perturb_given(logits, sample, generator)
+        bound = family.follow(logits, sample, free)
         value = loss(sample)
         left = value.detach() - self.control(bound.detach())
         score = score_sum(family.log_prob(logits, sample), left)
