@@ -6,6 +6,7 @@ says is written into a page by hand.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -143,6 +144,16 @@ def benchmarks(*names: str) -> str:
     return "\n\n".join(texts) or "*Not measured yet: `make bench` writes the tables.*"
 
 
+def chapter(name: str) -> str:
+    """Return a chapter of the tour: the module's own text, then its code, which the tests run."""
+    source = (ROOT / "src/hardgrad/reproductions/wonderland" / f"{name}.py").read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    text = ast.get_docstring(tree) or ""
+    first = tree.body[1]
+    code = "\n".join(source.splitlines()[first.lineno - 1 :])
+    return f"{text}\n\n```python\n{code.strip()}\n```"
+
+
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return a Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
@@ -172,5 +183,6 @@ WRITERS: dict[str, Callable[..., str]] = {
     "api": api,
     "command": command,
     "benchmarks": benchmarks,
+    "chapter": chapter,
     "kinds": kinds,
 }

@@ -4,23 +4,41 @@ from __future__ import annotations
 
 from hardgrad.core import registry
 
+ARTIFACTS = {
+    "forest": "hardgrad.trees.forest:Forest",
+    "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
+}
+ESTIMATORS = {
+    "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
+    "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
+}
+REPRODUCTIONS = {
+    "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
+    "gumbel-softmax": "hardgrad.reproductions.gumbel_softmax:gumbel_softmax",
+    "memory-saving": "hardgrad.reproductions.memory_saving:memory_saving",
+    "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
+    "stochastic-neurons": "hardgrad.reproductions.stochastic_neurons:stochastic_neurons",
+    "wonderland-tour": "hardgrad.reproductions.wonderland_tour:wonderland_tour",
+}
 OPERATIONS = {
     "hardgrad.functional.choices": ("argmax", "argmin", "choice", "max", "min"),
     "hardgrad.functional.comparisons": ("greater", "sign"),
+    "hardgrad.functional.orders": ("argsort", "kthvalue", "rank", "topk"),
+    "hardgrad.functional.quantiles": ("median", "quantile"),
     "hardgrad.functional.selection": ("sort",),
+    "hardgrad.functional.transport": ("matching",),
 }
 
 
 def declare() -> None:
     """Fill the registries with everything that hardgrad ships."""
-    registry.artifacts.register_lazy("forest", "hardgrad.trees.forest:Forest")
-    registry.estimators.register_lazy(
-        "SoftForestClassifier", "hardgrad.trees.estimators:SoftForestClassifier"
-    )
-    registry.estimators.register_lazy("SoftForestRegressor", "hardgrad.trees.estimators:SoftForestRegressor")
-    registry.reproductions.register_lazy(
-        "flagship-small-tables", "hardgrad.reproductions.flagship_small_tables:flagship_small_tables"
-    )
+    for table, members in (
+        (registry.artifacts, ARTIFACTS),
+        (registry.estimators, ESTIMATORS),
+        (registry.reproductions, REPRODUCTIONS),
+    ):
+        for name, reference in members.items():
+            table.register_lazy(name, reference)
     for module, names in OPERATIONS.items():
         for name in names:
             registry.operations.register_lazy(name, f"{module}:{name}")

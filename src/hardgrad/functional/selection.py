@@ -11,14 +11,37 @@ from torch import Tensor
 
 from hardgrad.core.mode import Mode
 from hardgrad.core.operation import Method, operation
+from hardgrad.functional.isotonic import soft_sort
 from hardgrad.functional.operands import Once, as_lists, check_choice, settle
-from hardgrad.functional.permutations import softsort
+from hardgrad.functional.permutations import neural_sort, sinkhorn_sort, softsort
 from hardgrad.functional.results import Selection, choose_weights, mixture
 
 ORDER_LAWS = frozenset({"shift-equivariant", "scale-equivariant", "symmetric"})
 SORT_METHODS = {
     "softsort": Method(
         ORDER_LAWS, "each value within temperature * (n - 1) / e", "one softmax, any n", weights=True
+    ),
+    "neural_sort": Method(
+        ORDER_LAWS,
+        "rows are exact to exp(-gap / temperature)",
+        "unimodal rows, as ranking losses use",
+        weights=True,
+    ),
+    "sinkhorn": Method(
+        ORDER_LAWS, "exact to exp(-gap / temperature)", "rows and columns that sum to 1; O(n^3)", weights=True
+    ),
+    "permutahedron": Method(
+        frozenset({"shift-equivariant"}),
+        "exact where neighbours in the order are at most 1 / temperature apart",
+        "long lists: O(n log n), no n x n weights; its temperature is in the inverse units of x",
+        smooth=False,
+    ),
+    "permutahedron_kl": Method(
+        frozenset({"shift-equivariant"}),
+        "exact to exp(gap - 1 / temperature)",
+        "as permutahedron, in the Kullback-Leibler sense",
+        limit=1e-2,
+        smooth=False,
     ),
 }
 RelaxedSort = tuple[Tensor, Tensor | str]  # values (..., n) and weights (..., n, n), or why there are none
@@ -43,7 +66,8 @@ def sort(
     descending : largest first.
     temperature : positive number or tensor that broadcasts to the shape of x without `dim`, in the units of x; by default that of the
         surrounding `hardgrad.mode` block, else 0.1. Small is hard.
-    method : how to relax: "softsort".
+    method : how to relax, one of "softsort", "neural_sort", "sinkhorn" (rows and columns of the weights sum to 1), "permutahedron" and
+        "permutahedron_kl" (no weights, O(n log n), and the temperature is in the inverse units of x).
     mode : "soft", "st" (exact forward, relaxed backward) or "hard" (what torch.sort returns, stable); by default that of the surrounding
         block, else "soft".
 
@@ -82,4 +106,17 @@ def _sort_by_weights(
     return mixture(weights, x), weights
 
 
-RELAXED_SORTS: dict[str, Callable[..., RelaxedSort]] = {"softsort": partial(_sort_by_weights, softsort)}
+def _sort_by_projection(entropic: bool, x: Tensor, temperature: Any, descending: bool) -> RelaxedSort:
+    return soft_sort(x, temperature, descending, entropic), (
+        "sort() has no weights with method='permutahedron': it never makes an n x n matrix. Use method='softsort', 'neural_sort' or "
+        "'sinkhorn'."
+    )
+
+
+RELAXED_SORTS: dict[str, Callable[..., RelaxedSort]] = {
+    "softsort": partial(_sort_by_weights, softsort),
+    "neural_sort": partial(_sort_by_weights, neural_sort),
+    "sinkhorn": partial(_sort_by_weights, sinkhorn_sort),
+    "permutahedron": partial(_sort_by_projection, False),
+    "permutahedron_kl": partial(_sort_by_projection, True),
+}

@@ -113,7 +113,11 @@ class ConditionalBlock(Relaxed):
         return out, sparsity_penalty(torch.sigmoid(logits), self.target_sparsity)
 
     def _draw(
-        self, logits: Tensor, mode: Mode | None, generator: torch.Generator | None, graph: StochasticGraph | None
+        self,
+        logits: Tensor,
+        mode: Mode | None,
+        generator: torch.Generator | None,
+        graph: StochasticGraph | None,
     ) -> Tensor:
         how = resolve_mode(mode, "st" if self.training else "hard")
         if how == "hard":
@@ -182,7 +186,11 @@ class ExactConditionalBlock(nn.Module):
 
     def to_artifact(self) -> GatedMLP:
         """Return the block as an artifact (see `ConditionalBlock.to_artifact`)."""
-        kinds = [type(part) for part in self.gater] if isinstance(self.gater, nn.Sequential) else [type(self.gater)]
+        kinds = (
+            [type(part) for part in self.gater]
+            if isinstance(self.gater, nn.Sequential)
+            else [type(self.gater)]
+        )
         if kinds != [nn.Linear, nn.Tanh, nn.Linear]:
             raise HardenError(
                 f"to_artifact() got a gater of {[kind.__name__ for kind in kinds]}; expected nn.Sequential(Linear, Tanh, Linear). Harden to a "

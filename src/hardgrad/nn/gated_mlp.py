@@ -48,7 +48,9 @@ class GatedMLP(Artifact, kind="gated-mlp"):
 
     def __post_init__(self) -> None:
         if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
-            raise ArtifactError(f"a GatedMLP has groups={self.groups!r}; expected a whole number of at least 1.")
+            raise ArtifactError(
+                f"a GatedMLP has groups={self.groups!r}; expected a whole number of at least 1."
+            )
         for names, dims in ((MATRICES, 2), (BIASES, 1)):
             for name in names:
                 array = np.array(getattr(self, name), order="C")
@@ -63,7 +65,12 @@ class GatedMLP(Artifact, kind="gated-mlp"):
         expected = [(width, inputs), (self.groups, width), (units, inputs), (outputs, units)]
         shapes = [getattr(self, name).shape for name in MATRICES]
         biases = [len(getattr(self, name)) for name in BIASES]
-        if shapes != expected or biases != [width, self.groups, units, outputs] or units % self.groups or not units:
+        if (
+            shapes != expected
+            or biases != [width, self.groups, units, outputs]
+            or units % self.groups
+            or not units
+        ):
             raise ArtifactError(
                 f"the matrices of a GatedMLP have shapes {shapes} with biases of {biases} for {self.groups} groups; expected "
                 "(width, inputs), (groups, width), (units, inputs), (outputs, units), with as many biases as rows and groups of one size."

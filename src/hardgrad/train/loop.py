@@ -1,7 +1,8 @@
-"""The one training loop: Lightning Fabric for device, precision and data-parallel; resumable; reports progress.
+"""The one training loop: Lightning Fabric for devices and processes; resumable; reports progress.
 
-A family states WHAT is trained as a `TrainingTask`; the loop knows how. With several devices every process works on its share of the
-same global batch, so that every step is that of one process, to rounding.
+A family states WHAT is trained as a `TrainingTask`; the loop knows how. Every batch falls into parts. The gradient of each part is
+computed by itself, and those of all parts are added in one order, whether one process has them all or several share them: the sum of
+floats depends on its order. So any number of processes takes the same steps, bit for bit.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import contextvars
 import dataclasses
 import functools
+import multiprocessing
 import os
 import threading
 import time
@@ -40,7 +42,7 @@ class Hardware:
     Parameters
     ----------
     accelerator : "cpu", "cuda" or "auto".
-    devices : processes, each with its own share of every batch (gloo on CPU, nccl on GPU).
+    devices : processes that share the parts of every batch (gloo on CPU, nccl on GPU); how many there are changes no bit of the result.
     threads : independent tasks trained at a time on one device.
     """
 
@@ -71,33 +73,40 @@ def process_rank() -> int:
     return int(os.environ.get("RANK", "0")) if under_torchrun() else 0
 
 
-@dataclass(frozen=True)
-class Shard:
-    """Which share of a batch this process works on: items `rank::world`."""
-
-    rank: int
-    world: int
-    device: torch.device
-
-
 class TrainingTask(ABC):
-    """What is trained. Attributes `key` (names the stage in a checkpoint), `phase` (shown to the user), `steps` and `module`."""
+    """What is trained.
+
+    Attributes: `key` (names the stage in a checkpoint), `phase` (shown to the user), `steps`, `module` (its parameters are trained), and
+    `parts`: how many parts of equal shape every batch falls into.
+    """
 
     key: str
     phase: str
     steps: int
     module: nn.Module
+    parts: int
 
     @abstractmethod
     def optimizer(self) -> torch.optim.Optimizer:
         """Return the optimiser of the module's parameters; its state is part of the checkpoint."""
 
     @abstractmethod
-    def loss(self, forward: Callable[..., Tensor], step: int, shard: Shard) -> Tensor:
-        """Return the loss of this process's share of the global batch of this step, scaled so that the mean over processes is right.
+    def copies(self, count: int) -> nn.Module:
+        """Return a module like `module` in which every parameter stands `count` times along its first axis; the loop fills it.
 
-        Batches must follow from `step` alone: that is what makes the work resumable.
+        What it computes for one copy must not depend, to the bit, on how many copies there are.
         """
+
+    @abstractmethod
+    def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
+        """Return the sum of the losses of some parts of this step's batch, each through its own one of the copies.
+
+        Summed over all parts it is the loss of the batch. Batches must follow from `step` alone: that makes the work resumable.
+        """
+
+    def penalty(self) -> Tensor | None:
+        """Return the part of the loss that depends on the parameters of `module` alone, if there is one."""
+        return None
 
     def before_step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         """Set what depends on progress: temperatures, learning rates."""
@@ -189,7 +198,13 @@ def _train_parallel(
 ) -> dict[str, NDArray[Any]]:
     # Bound beforehand: Fabric walks through the arguments of a launch, and stumbles over frozen ones.
     work = functools.partial(_work, build=build, arguments=arguments)
-    result: dict[str, NDArray[Any]] = _fabric(hardware, "ddp_spawn").launch(work)
+    others = set(multiprocessing.active_children())
+    try:
+        result: dict[str, NDArray[Any]] = _fabric(hardware, "ddp_spawn").launch(work)
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     return result
 
 
@@ -202,10 +217,46 @@ def _work(
     with one_torch_thread():
         task = build(*arguments)
         task.module.to(fabric.device)
-        optimizer = task.optimizer()
-        forward, optimizer = fabric.setup(task.module, optimizer)
-        _run(fabric, task, forward, optimizer, stop or threading.Event())
+        _run(fabric, task, task.optimizer(), stop or threading.Event())
         return task.result()
+
+
+class _Gradients:
+    """Gradients of a task's batches: one for each part, added up in the order of the parts, whichever process computed them."""
+
+    def __init__(self, fabric: Any, task: TrainingTask) -> None:
+        self.fabric, self.task = fabric, task
+        self.mine = range(fabric.global_rank, task.parts, fabric.world_size)
+        self.copies = task.copies(len(self.mine)).to(fabric.device)
+        self.parameters = [p for p in task.module.parameters() if p.requires_grad]
+        shapes = [(len(self.mine), *p.shape) for p in self.parameters]
+        self.spread = [c.detach().view(s) for c, s in zip(self.copies.parameters(), shapes, strict=True)]
+
+    def set(self, step: int) -> None:
+        """Set the gradients of the module's parameters to those of the batch of this step."""
+        with torch.no_grad():
+            for parameter, spread in zip(self.parameters, self.spread, strict=True):
+                spread.copy_(parameter)
+        if self.mine:
+            self.copies.zero_grad()
+            self.task.loss(self.copies, step, self.mine).backward()
+        for parameter, spread, copy in zip(
+            self.parameters, self.spread, self.copies.parameters(), strict=True
+        ):
+            grad = torch.zeros_like(spread) if copy.grad is None else copy.grad.view(spread.shape)
+            parameter.grad = self._of_all_parts(grad).sum(dim=0)
+        if (penalty := self.task.penalty()) is not None:
+            penalty.backward()
+
+    def _of_all_parts(self, mine: Tensor) -> Tensor:
+        """The gradients of all parts, in order. Every process sends as many as the first; what is beyond the last part is cut off."""
+        world, parts = self.fabric.world_size, self.task.parts
+        if world == 1:
+            return mine
+        missing = -(-parts // world) - len(mine)
+        sent = torch.cat([mine, mine.new_zeros(missing, *mine.shape[1:])])
+        gathered: Tensor = self.fabric.all_gather(sent)
+        return gathered.transpose(0, 1).flatten(0, 1)[:parts]
 
 
 _thread_lock = threading.Lock()
@@ -231,8 +282,8 @@ def one_torch_thread() -> Iterator[None]:
                 torch.set_num_threads(_thread_count)
 
 
-def _run(fabric: Any, task: TrainingTask, forward: Any, optimizer: Any, stop: threading.Event) -> None:
-    shard = Shard(fabric.global_rank, fabric.world_size, fabric.device)
+def _run(fabric: Any, task: TrainingTask, optimizer: torch.optim.Optimizer, stop: threading.Event) -> None:
+    gradients = _Gradients(fabric, task)
     checkpoint = current_checkpoint() if fabric.world_size == 1 else None
     first = 0
     if checkpoint is not None and (saved := checkpoint.read(task.key)) is not None:
@@ -245,8 +296,7 @@ def _run(fabric: Any, task: TrainingTask, forward: Any, optimizer: Any, stop: th
         if stop.is_set():
             raise KeyboardInterrupt
         task.before_step(step, optimizer)
-        optimizer.zero_grad()
-        fabric.backward(task.loss(forward, step, shard))
+        gradients.set(step)
         optimizer.step()
         task.after_step(step)
         step += 1
@@ -261,35 +311,33 @@ def _run(fabric: Any, task: TrainingTask, forward: Any, optimizer: Any, stop: th
             checkpoint.write(task.key, _state(task, optimizer), step)
 
 
-def _optimizer_tensors(optimizer: Any) -> dict[str, Tensor]:
-    inner = getattr(optimizer, "optimizer", optimizer)
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     found = {}
-    for g, group in enumerate(inner.param_groups):
+    for g, group in enumerate(optimizer.param_groups):
         for p, parameter in enumerate(group["params"]):
-            for name, value in inner.state.get(parameter, {}).items():
+            for name, value in optimizer.state.get(parameter, {}).items():
                 found[f"optimizer.{g}.{p}.{name}"] = value
     return found
 
 
-def _state(task: TrainingTask, optimizer: Any) -> dict[str, NDArray[Any]]:
+def _state(task: TrainingTask, optimizer: torch.optim.Optimizer) -> dict[str, NDArray[Any]]:
     tensors = {f"module.{name}": value for name, value in task.module.state_dict().items()}
     tensors |= {f"task.{name}": value for name, value in task.extra_state().items()}
     tensors |= _optimizer_tensors(optimizer)
     return {name: np.array(value.detach().cpu().numpy()) for name, value in tensors.items()}
 
 
-def _restore(task: TrainingTask, optimizer: Any, arrays: dict[str, Any], step: int) -> int:
+def _restore(task: TrainingTask, optimizer: torch.optim.Optimizer, arrays: dict[str, Any], step: int) -> int:
     with torch.no_grad():
         for name, value in task.module.state_dict().items():
             value.copy_(torch.from_numpy(arrays[f"module.{name}"]))
         for name, value in task.extra_state().items():
             value.copy_(torch.from_numpy(arrays[f"task.{name}"]))
-    inner = getattr(optimizer, "optimizer", optimizer)
-    for g, group in enumerate(inner.param_groups):
+    for g, group in enumerate(optimizer.param_groups):
         for p, parameter in enumerate(group["params"]):
             prefix = f"optimizer.{g}.{p}."
             names = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
-            inner.state[parameter] = {
+            optimizer.state[parameter] = {
                 n: torch.from_numpy(arrays[prefix + n].copy()).to(parameter.device) for n in names
             }
     return step

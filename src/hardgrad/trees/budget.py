@@ -86,14 +86,15 @@ def _select_leaves(problem: Problem, recipe: Recipe, leaves: int) -> Selection:
         shaped = replace(
             recipe, n_trees=n_trees, depth=depth, max_leaves=min(size, 2**depth), time_budget=share
         )
-        found = select(problem, shaped)
-        emit(
-            "budget",
-            (k + 1) / len(shapes),
-            message=f"{n_trees} trees of {size} leaves: {problem.score.shown(found.winner.loss):.4f}",
-        )
-        if best is None or found.winner.loss < best.winner.loss:
-            best = found
+        with problem.interruption.skipping(f"{n_trees} trees of {size} leaves", usable=best is not None):
+            found = select(problem, shaped)
+            if best is None or found.winner.loss < best.winner.loss:
+                best = found
+            shown = problem.score.shown(found.winner.loss)
+            emit("budget", (k + 1) / len(shapes), message=f"{n_trees} trees of {size} leaves: {shown:.4f}")
+        if problem.interruption.happened:
+            problem.interruption.left_out += [f"{t} trees of {n} leaves" for t, n in shapes[k + 1 :]]
+            break
     assert best is not None
     return best
 
@@ -160,14 +161,18 @@ def select_bytes(
     for k, (name, _, grow) in enumerate(growers):
         if tried and time_budget is not None and time.monotonic() - began > 0.8 * time_budget:
             break
-        grown = problem.mapped(lambda fold, grow=grow: grow(fold[0]), problem.folds)
-        smallest = min([smallest, *(forest.size(1) for forest in grown if forest.forest.n_trees)])
-        trees = min(forest.trees_within(limit) for forest in grown)
-        # As many trees as fit, and fewer: on few rows more trees are not always better.
-        for count in sorted({trees, trees // 2, trees // 4} - {0}, reverse=True):
-            tried += _judge_grid(problem, name, grow, grown, count)
-        best_yet = problem.score.shown(min(t.candidate.loss for t in tried)) if tried else None
-        emit("budget", (k + 1) / len(growers), hard=best_yet)
+        left = f"{len(growers) - k} of {len(growers)} shapes"
+        with problem.interruption.skipping(left, usable=bool(tried)):
+            grown = problem.mapped(lambda fold, grow=grow: grow(fold[0]), problem.folds)
+            smallest = min([smallest, *(forest.size(1) for forest in grown if forest.forest.n_trees)])
+            trees = min(forest.trees_within(limit) for forest in grown)
+            # As many trees as fit, and fewer: on few rows more trees are not always better.
+            for count in sorted({trees, trees // 2, trees // 4} - {0}, reverse=True):
+                tried += _judge_grid(problem, name, grow, grown, count)
+            best_yet = problem.score.shown(min(t.candidate.loss for t in tried)) if tried else None
+            emit("budget", (k + 1) / len(growers), hard=best_yet)
+        if problem.interruption.happened:
+            break
     if not tried:
         raise BudgetError(
             f"no forest fits in {limit:,} bytes: the smallest one for this table takes {smallest:,}. Raise the budget, or drop "

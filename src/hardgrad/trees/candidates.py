@@ -14,6 +14,7 @@ from hardgrad.train.loop import Hardware
 from hardgrad.trees.codes import FeatureCodes
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.greedy import TrainingRows
+from hardgrad.trees.interruption import Interruption
 from hardgrad.trees.judge import Judge
 from hardgrad.trees.metrics import class_index, true_index
 from hardgrad.trees.objectives import Objective
@@ -59,7 +60,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows (X is their encoded matrix), their codes, the loss, and how a candidate is scored (lower is better)."""
+    """Rows (X is their encoded matrix), codes, the loss, how a candidate is scored (lower is better), what an interrupt does."""
 
     rows: TrainingRows
     X: NDArray[np.float64]
@@ -69,6 +70,7 @@ class Problem:
     hardware: Hardware = field(default_factory=Hardware)
     seed: int = 0
     folds: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...] = ()
+    interruption: Interruption = field(default_factory=Interruption)
 
     def mapped(self, function: Callable[..., T], items: Sequence[Any]) -> list[T]:
         """Apply a function to items on the threads of the hardware, results in order."""

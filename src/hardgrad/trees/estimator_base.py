@@ -21,6 +21,7 @@ from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.core.gap import GapReport
 from hardgrad.tabular.column_typing import Typing
 from hardgrad.tabular.schema import TableSchema
+from hardgrad.train.checkpoint import current_checkpoint
 from hardgrad.train.loop import Hardware, under_torchrun
 from hardgrad.train.progress import Event, listen
 from hardgrad.trees.assemble import Frame, assemble
@@ -30,6 +31,7 @@ from hardgrad.trees.estimator_checks import check_parameters
 from hardgrad.trees.forest import Forest, Label
 from hardgrad.trees.gap_measure import measure_gap
 from hardgrad.trees.greedy import TrainingRows
+from hardgrad.trees.interruption import Interruption
 from hardgrad.trees.judge import Judge
 from hardgrad.trees.metrics import Metric, find_metric
 from hardgrad.trees.objectives import Objective
@@ -45,7 +47,7 @@ L1 = (3e-4, 3e-3, 2e-2)
 LIGHT_L1 = 3e-5  # with many rows directions are learned well enough to need little penalty
 
 Array = NDArray[np.float64]
-Finish = Callable[[Selection, Frame], Selection]
+Finish = Callable[[Selection, Frame, Interruption], Selection]
 
 
 def is_table(X: Any) -> bool:
@@ -196,6 +198,7 @@ class SoftForestBase:
 
     def _begin_fit(self) -> None:
         check_parameters(self)
+        vars(self).pop("forest_", None)  # a fit that ends early leaves no forest of an earlier one behind
         if self.random_state is None and under_torchrun():
             raise ParameterError(
                 "processes of torchrun must draw the same numbers: pass random_state=0 or another seed."
@@ -228,14 +231,20 @@ class SoftForestBase:
         rows = TrainingRows(codes.encode(encoded), codes.encode_scores(encoded), Y, weight / weight.mean())
         judge = Judge(metric, objective, scale, shift)
         folds = make_folds(Y, bool(classes), self.validation_fraction, self._seed)
-        problem = Problem(rows, encoded, codes, objective, judge, self._hardware(), self._seed, folds)
+        # With a checkpoint an interrupted fit goes on later; processes of torchrun cannot stop each for itself.
+        interruption = Interruption(welcome=current_checkpoint() is None and not under_torchrun())
+        problem = Problem(
+            rows, encoded, codes, objective, judge, self._hardware(), self._seed, folds, interruption
+        )
         events: list[Event] = []
         # The many small linear algebra calls of a leaf refit are slower on two threads than on one; torch has its own.
         with threadpool_limits(1, user_api="blas"), listen(events.append), listen(self._print_event):
             selection = self._select(problem, frame)
             if finish is not None:
-                selection = finish(selection, frame)
+                selection = finish(selection, frame, interruption)
         self._remember(problem, frame, selection, metric, events)
+        self.interrupted_ = interruption.happened
+        interruption.warn(type(self).__name__)
 
     def _select(self, problem: Problem, frame: Frame) -> Selection:
         if self.budget is not None:
@@ -349,6 +358,9 @@ class SoftForestBase:
                 "no rows were held out in training, so there is no gap to draw; fit on at least 20 rows."
             )
         return self.gap_.plot(ax)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "forest_")
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]

@@ -50,6 +50,9 @@ class SoftForestClassifier(ClassifierMixin, SoftForestBase, BaseEstimator):  # t
     n_iter_ : gradient steps that a candidate took (1 where the rows were too few to train soft).
     history_, candidates_, front_, validation_, metric_ : what training measured (see `docs/forest.md`).
     typing_ : `Typing`, what the columns were taken for, which were left out and why.
+    interrupted_ : whether training was interrupted and ended with the best exact forest so far. The first Ctrl-C does that as soon as
+        there is a forest, with a `HardgradWarning` that says what was left out; before that, and the second time, it raises
+        `KeyboardInterrupt`. Inside `checkpointing` it always raises, to go on later.
     streamed_ : `StreamedFit`, after `fit_streamed` only: which rows decided the structure and which the leaves.
 
     Raises

@@ -8,7 +8,7 @@ exponential mean of the parameters is kept, which is what is hardened.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hardgrad.core.schedule import Schedule
-from hardgrad.train.loop import Hardware, Shard, TrainingTask, train_many, under_torchrun
+from hardgrad.train.loop import Hardware, TrainingTask, train_many, under_torchrun
 from hardgrad.trees.judge import Judge
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.perfect import PerfectForest
@@ -31,6 +31,11 @@ EXACT_FROM = 0.6
 AVERAGE_FROM = 0.7
 AVERAGE_DECAY = 0.98
 MEASURED_ROWS = 2048
+PART_ROWS = 64  # of a batch, whose gradient is computed by itself: eight parts at the default batch
+ROW_UNIT = 32  # floats that torch's vector code takes at a time; a remainder would go through other code, to other bits
+ALIGNED = (
+    16  # floats: matrix products give the same bits only for matrices that start at multiples of 64 bytes
+)
 SMALL_STEP = 150_000  # gates a step below which two threads spend more on each other than they save
 
 
@@ -130,12 +135,15 @@ class RefineTask(TrainingTask):
         self.plan, self.objective, self.seed, self.rows = plan, objective, seed, [m.rows for m in members]
         self.streams = [m.stream for m in members]
         self.batch = plan.batch_size
-        n_features = data.scores.shape[1]
+        self.parts = -(-self.batch // PART_ROWS)
+        self.part_rows = -(-self.batch // (self.parts * ROW_UNIT)) * ROW_UNIT
+        scores = _padded(data.scores, members[0].start)
+        n_features = scores.shape[1]
         soft = SoftForest.from_perfect(
             [m.start for m in members], n_features, split=plan.split, temperature=plan.temperature[0]
         )
         self.module = self.soft = soft
-        self.scores = torch.from_numpy(data.scores)
+        self.scores = torch.from_numpy(scores)
         self.Y = torch.from_numpy(data.Y.astype(np.float32))
         self.row_weight = torch.from_numpy(data.weight.astype(np.float32))
         self.watched = torch.from_numpy(data.watched[:MEASURED_ROWS])
@@ -177,29 +185,47 @@ class RefineTask(TrainingTask):
         )
 
     def _batch_rows(self, step: int) -> NDArray[np.int64]:
-        """Rows of every member's batch, [members, batch]: successive parts of a permutation that is new in every epoch."""
-        picked = []
-        for rows, stream in zip(self.rows, self.streams, strict=True):
+        """Rows of the batch, [parts, members, part_rows]: successive pieces of a permutation that is new in every epoch.
+
+        The last part is filled up with rows that are there already; they get no weight.
+        """
+        picked = np.empty((len(self.rows), self.parts * self.part_rows), dtype=np.int64)
+        for member, (rows, stream) in enumerate(zip(self.rows, self.streams, strict=True)):
             per_epoch = max(1, len(rows) // self.batch)
-            epoch, part = divmod(step, per_epoch)
+            epoch, piece = divmod(step, per_epoch)
             if (stream, epoch) not in self._epochs:
                 self._epochs = {k: v for k, v in self._epochs.items() if k[0] != stream}
                 generator = np.random.default_rng([self.seed, stream, epoch])
-                self._epochs[stream, epoch] = generator.permutation(len(rows))
-            order = self._epochs[stream, epoch]
-            picked.append(rows[order[part * self.batch : (part + 1) * self.batch]])
-        return np.stack(picked)
+                self._epochs[stream, epoch] = rows[generator.permutation(len(rows))]
+            shuffled = self._epochs[stream, epoch]
+            picked[member, : self.batch] = shuffled[piece * self.batch : (piece + 1) * self.batch]
+            picked[member, self.batch :] = shuffled[0]
+        return picked.reshape(len(self.rows), self.parts, self.part_rows).swapaxes(0, 1)
 
-    def loss(self, forward: Callable[..., Tensor], step: int, shard: Shard) -> Tensor:
-        """Mean loss of the batch, summed over members, plus the penalty on what leaves the start."""
-        rows = torch.from_numpy(np.ascontiguousarray(self._batch_rows(step)[:, shard.rank :: shard.world]))
-        rows = rows.to(shard.device)
+    def copies(self, count: int) -> SoftForest:
+        """The members, `count` times."""
+        soft = self.soft
+        n_features, n_outputs = soft.weight.shape[2], soft.bias.shape[1]
+        return SoftForest(
+            n_features, soft.n_trees, soft.depth, n_outputs, split=soft.split, members=count * soft.members
+        )
+
+    def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
+        """Mean loss of the batch, summed over members: the share of some parts."""
+        picked = self._batch_rows(step)[parts.start :: parts.step].reshape(-1, self.part_rows)
+        rows = torch.from_numpy(picked).to(self.scores.device)
+        weight = self.row_weight[rows]
+        if parts[-1] == self.parts - 1:
+            used = self.batch - (self.parts - 1) * self.part_rows
+            weight[-len(self.rows) :, used:] = 0.0
         mode = "st" if self.progress(step) >= EXACT_FROM else "soft"
-        raw = forward(self.scores[rows], mode=mode)
-        losses = row_losses(self.objective, raw, self.Y[rows]) * self.row_weight[rows]
-        mean = losses.sum() * (shard.world / self.batch)
-        penalty = ((self.soft.weight - self.start_weight).abs().sum(dim=(1, 2)) * self.l1).sum()
-        total: Tensor = mean + penalty
+        raw = copies(self.scores[rows], temperature=self.soft.temperature, mode=mode)
+        total: Tensor = (row_losses(self.objective, raw, self.Y[rows]) * weight).sum() / self.batch
+        return total
+
+    def penalty(self) -> Tensor:
+        """The L1 penalty on what leaves the start."""
+        total: Tensor = ((self.soft.weight - self.start_weight).abs().sum(dim=(1, 2)) * self.l1).sum()
         return total
 
     @torch.no_grad()
@@ -251,6 +277,12 @@ class RefineTask(TrainingTask):
                 for name in ("feature", "weight", "offset", "leaf", "bias")
             }
         return arrays
+
+
+def _padded(scores: NDArray[np.float32], forest: PerfectForest) -> NDArray[np.float32]:
+    """The scores with so many features of zeros that the weights of a member fill whole units of `ALIGNED`."""
+    missing = -scores.shape[1] % (ALIGNED // math.gcd(ALIGNED, forest.n_trees * forest.n_nodes))
+    return np.pad(scores, ((0, 0), (0, missing))) if missing else scores
 
 
 def _keep_largest(weight: Tensor, start: Tensor) -> Tensor:

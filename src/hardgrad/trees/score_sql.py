@@ -298,7 +298,7 @@ def score_spark(
 
 
 def _spark_whole_text(name: str) -> Any:
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as F
 
     number = F.col("`" + name.replace("`", "``") + "`").cast("double")
     is_whole = (F.abs(number) < 1e18) & (number == F.floor(number))

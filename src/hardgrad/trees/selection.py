@@ -62,20 +62,22 @@ def select(problem: Problem, recipe: Recipe) -> Selection:
     best_rate = min(candidates, key=_loss).rate
     refined: list[Candidate] = []
     softs: dict[float, SoftCandidate] = {}
-    if recipe.l1 and len(problem.rows) >= KEEP_START_BELOW:
-        members = _members(problem, recipe, parts, starts[best_rate])
-        recipe = replace(recipe, refine=_in_time(problem, recipe, members, began))
-        if recipe.refine.steps >= FEWEST_STEPS:
-            refined, softs = _judge_refined(problem, recipe, parts, members, best_rate)
+    with problem.interruption.skipping("all refined forests"):
+        if recipe.l1 and len(problem.rows) >= KEEP_START_BELOW:
+            members = _members(problem, recipe, parts, starts[best_rate])
+            recipe = replace(recipe, refine=_in_time(problem, recipe, members, began))
+            if recipe.refine.steps >= FEWEST_STEPS:
+                refined, softs = _judge_refined(problem, recipe, parts, members, best_rate)
     ranked = tuple(sorted([*candidates, *refined], key=_loss))
     winner = ranked[0]
     held_rows = np.concatenate([held for _, held in problem.folds])
     best_soft = min(refined, key=_loss, default=None)
-    forest, soft = _train_winner(problem, recipe, winner)
-    front = (
-        *_front(problem, recipe, parts),
-        front_point(problem, winner, recipe.n_trees, forest.n_leaves, True),
-    )
+    forest, soft = _winner_in_time(problem, recipe, parts, winner, softs)
+    others: list[dict[str, Any]] = []
+    if not problem.interruption.happened:
+        with problem.interruption.skipping("forests of other sizes, which are only shown"):
+            others = _front(problem, recipe, parts)
+    front = (*others, front_point(problem, winner, recipe.n_trees, forest.n_leaves, True))
     if best_soft is not None and best_soft.l1 is not None:
         soft_held_raw = softs[best_soft.l1].held_raw
         soft = softs[best_soft.l1].first_fold if soft is None else soft
@@ -307,6 +309,22 @@ def _train_start(
     return start if winner.l2 is None else _refits(problem, rows, start, _path_to(winner.l2))[-1]
 
 
+def _winner_in_time(
+    problem: Problem, recipe: Recipe, parts: Sequence[TrainingRows], winner: Candidate, softs: dict[float, SoftCandidate]
+) -> tuple[PerfectForest, PerfectForest | None]:  # fmt: skip
+    """Train the winner on all rows; if that is interrupted, a refined one stays as it was trained on the first fold."""
+    with problem.interruption.skipping(
+        f"training the chosen forest on all rows (it has seen {len(parts[0]):,} of {len(problem.rows):,})"
+        if winner.l1 is not None
+        else "nothing, only the last step was taken twice"
+    ):
+        return _train_winner(problem, recipe, winner)
+    if winner.l1 is None:
+        return _train_winner(problem, recipe, winner)
+    soft = softs[winner.l1].first_fold
+    return _finish_winner(problem, recipe, parts[0], soft, winner), soft
+
+
 def _train_winner(
     problem: Problem, recipe: Recipe, winner: Candidate
 ) -> tuple[PerfectForest, PerfectForest | None]:
@@ -321,8 +339,14 @@ def _train_winner(
         [member], data, problem.objective, recipe.refine, hardware=problem.hardware, seed=problem.seed,
         key=f"refine on all rows-{fingerprint(recipe, winner.l1)}", phase="refine on all rows",
     )[0]  # fmt: skip
-    hard = _finish_refined(problem, recipe, problem.rows, soft, winner.polished)
-    if winner.l2 is not None:
-        hard = _refits(problem, problem.rows, hard, _path_to(winner.l2))[-1]
+    hard = _finish_winner(problem, recipe, problem.rows, soft, winner)
     emit("polish", 1.0)
     return hard, soft
+
+
+def _finish_winner(
+    problem: Problem, recipe: Recipe, rows: TrainingRows, soft: PerfectForest, winner: Candidate
+) -> PerfectForest:
+    """Harden the winner's soft forest by the steps by which it was judged."""
+    hard = _finish_refined(problem, recipe, rows, soft, winner.polished)
+    return hard if winner.l2 is None else _refits(problem, rows, hard, _path_to(winner.l2))[-1]

@@ -24,6 +24,7 @@ from hardgrad.train.progress import emit
 from hardgrad.trees.assemble import Frame
 from hardgrad.trees.candidates import START_PENALTY, Selection
 from hardgrad.trees.codes import FeatureCodes
+from hardgrad.trees.interruption import Interruption
 from hardgrad.trees.leaf_refit import ITERATIONS, Leaves, scatter_leaves, sum_leaves
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.perfect import PerfectForest
@@ -89,9 +90,15 @@ def fit_streamed(model: Any, table: StreamedTable) -> None:
     model.typing_ = table.typing
     rows = _Targets(objective, max(1, len(table.classes)), class_weight)
 
-    def finish(selection: Selection, frame: Frame) -> Selection:
-        chosen, model.streamed_ = _refitted(model, table, selection, frame, rows, sample.number)
-        return chosen
+    def finish(selection: Selection, frame: Frame, interruption: Interruption) -> Selection:
+        left_out = "the refit of the leaves on all rows"
+        model.streamed_ = StreamedFit(table.n_used, len(sample.number), False, reason="interrupted")
+        if interruption.happened:
+            interruption.left_out.append(left_out)
+            return selection
+        with interruption.skipping(left_out):
+            selection, model.streamed_ = _refitted(model, table, selection, frame, rows, sample.number)
+        return selection
 
     model._train_encoded(
         table.schema, sample.X, rows.targets(sample.y), rows.weights(sample.y, sample.weight), objective, table.classes,

@@ -74,7 +74,11 @@ def select_summed(problem: Problem, recipe: Recipe) -> Selection:
             for forest, (_, held) in zip(greedy, problem.folds, strict=True)
         ]
     )
-    refined = select(problem, block)
+    refined: Selection | None = None
+    with problem.interruption.skipping("all refined trees"):
+        refined = select(problem, block)
+    if refined is None:
+        refined = select(problem, replace(block, l1=()))
     refined_raw = refined.winner.held_raw
     assert refined_raw is not None
     best, winner = (
@@ -94,7 +98,9 @@ def select_summed(problem: Problem, recipe: Recipe) -> Selection:
             if candidate.loss < winner.loss:
                 best, winner = mixture, candidate
     whole = replace(plan, rounds=rounds, patience=None)
-    everything = boost(problem.rows, problem.codes, problem.objective, whole, random_state=problem.seed)
+    everything = greedy[0]
+    with problem.interruption.skipping("training the greedy trees on all rows"):
+        everything = boost(problem.rows, problem.codes, problem.objective, whole, random_state=problem.seed)
     forest = best.forest(everything, refined.forest).quantised()
     soft_raw = None if refined.soft_held_raw is None else best.raw(greedy_raw, refined.soft_held_raw)
     soft = None if refined.soft is None else best.forest(everything, refined.soft)

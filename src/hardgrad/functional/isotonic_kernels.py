@@ -1,0 +1,166 @@
+"""Pool adjacent violators on the rows of arrays, compiled by numba where that is installed. Imported late; never imports torch.
+
+A row is cut into blocks, each of which has one value, so that the values do not rise. Blocks are told by `start`: for every position, where
+its block begins. Totals are kept in double precision whatever the rows hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[Any]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a kernel; without numba it runs as it is, as slowly as Python does."""
+    try:
+        import numba
+    except ImportError:
+        return function
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # no folder for the cache is writable: compile in every process
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+
+
+@_jit
+def _fit_row(z: Floats, w: Floats, start: Ints, fit: Floats, total: Floats) -> None:
+    """Fill `fit` with the non-increasing least-squares fit of z - w, and `start`; `total` is scratch."""
+    n = len(z)
+    top = -1
+    first = start  # a stack of blocks is never longer than what was read, so the result can hold it
+    for i in range(n):
+        value = z[i] - w[i]
+        pooled, begin = value, i
+        while top >= 0 and fit[top] < value:
+            pooled += total[top]
+            begin = first[top]
+            value = pooled / (i + 1 - begin)
+            top -= 1
+        top += 1
+        first[top], fit[top], total[top] = begin, value, pooled
+    end = n
+    for block in range(top, -1, -1):
+        begin, value = first[block], fit[block]
+        for i in range(begin, end):
+            start[i] = begin
+            fit[i] = value
+        end = begin
+
+
+@_jit
+def _log_sum(a: float, b: float) -> float:
+    """Return log(exp(a) + exp(b)) without overflow."""
+    high, low = (a, b) if a > b else (b, a)
+    return high + math.log1p(math.exp(low - high))
+
+
+@_jit
+def _entropic_row(z: Floats, w: Floats, start: Ints, log_z: Floats, log_w: Floats) -> None:
+    """Fill `start` for blocks whose value is logsumexp(z) - logsumexp(w); the two other arrays are scratch."""
+    n = len(z)
+    top = -1
+    first = start
+    for i in range(n):
+        lz, lw, begin = z[i], w[i], i
+        while top >= 0 and log_z[top] - log_w[top] < lz - lw:
+            lz = _log_sum(lz, log_z[top])
+            lw = _log_sum(lw, log_w[top])
+            begin = first[top]
+            top -= 1
+        top += 1
+        first[top], log_z[top], log_w[top] = begin, lz, lw
+    end = n
+    for block in range(top, -1, -1):
+        begin = first[block]
+        for i in range(begin, end):
+            start[i] = begin
+        end = begin
+
+
+@_jit
+def find_blocks(z: Rows, w: Rows, entropic: bool, start: Ints) -> None:
+    """Fill `start` for the fit of z - w, by least squares or in the Kullback-Leibler sense."""
+    rows, n = z.shape
+    left, right, fit, total = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for r in range(rows):
+        left[:] = z[r]
+        right[:] = w[r]
+        if entropic:
+            _entropic_row(left, right, start[r], fit, total)
+        else:
+            _fit_row(left, right, start[r], fit, total)
+
+
+@_jit
+def rank_rows(x: Rows, order: Ints, temperature: float, ranks: Rows, start: Ints) -> None:
+    """Fill `ranks` with the projection of x / temperature onto the permutahedron of 1..n; `order` puts x in descending order."""
+    rows, n = x.shape
+    z, w, fit, total = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for r in range(rows):
+        for i in range(
+            n
+        ):  # ranks do not change with the level of x, and differences keep digits that a large level would cost
+            z[i] = (np.float64(x[r, order[r, i]]) - np.float64(x[r, order[r, 0]])) / temperature
+            w[i] = n - i
+        _fit_row(z, w, start[r], fit, total)
+        for i in range(n):
+            alone = start[r, i] == i and (i == n - 1 or start[r, i + 1] > i)
+            ranks[r, order[r, i]] = w[i] if alone else z[i] - fit[i]
+
+
+@_jit
+def sort_rows(z: Rows, x: Rows, order: Ints, values: Rows, start: Ints) -> None:
+    """Fill `values` with the projection of z onto the permutahedron of x, both in descending order; z has one row or as many as x."""
+    rows, n = x.shape
+    left, right, fit, total = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for r in range(rows):
+        left[:] = z[r if len(z) > 1 else 0]
+        for i in range(n):
+            right[i] = x[r, order[r, i]]
+        _fit_row(left, right, start[r], fit, total)
+        for i in range(n):
+            alone = start[r, i] == i and (i == n - 1 or start[r, i + 1] > i)
+            values[r, i] = right[i] if alone else left[i] - fit[i]
+
+
+@_jit
+def pool_rows(y: Rows, start: Ints, mean: bool, out: Rows) -> None:
+    """Fill every position of `out` with the sum, or the mean, of y over its block."""
+    rows, n = y.shape
+    for r in range(rows):
+        end = n
+        while end > 0:
+            begin = start[r, end - 1]
+            total = 0.0
+            for i in range(begin, end):
+                total += y[r, i]
+            if mean:
+                total /= end - begin
+            for i in range(begin, end):
+                out[r, i] = total
+            end = begin
+
+
+@_jit
+def centre_rows(y: Rows, order: Ints, start: Ints, out: Rows) -> None:
+    """Fill `out` with y less its mean over each block, where blocks are of the positions `order` of y."""
+    rows, n = y.shape
+    for r in range(rows):
+        end = n
+        while end > 0:
+            begin = start[r, end - 1]
+            total = 0.0
+            for i in range(begin, end):
+                total += y[r, order[r, i]]
+            for i in range(begin, end):
+                out[r, order[r, i]] = y[r, order[r, i]] - total / (end - begin)
+            end = begin

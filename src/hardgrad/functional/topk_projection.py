@@ -1,0 +1,51 @@
+"""The capped simplex {0 <= w <= 1, sum w = k}: projection onto it, and the rows of a top-k made of such projections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+HALVINGS = {torch.float32: 40, torch.float64: 64}
+
+
+def topk_rows(x: Tensor, temperature: Any, k: int) -> Tensor:
+    """Return weights (..., k, n) whose first j rows sum to the projection of x / temperature onto {0 <= w <= 1, sum w = j}, for each j.
+
+    Parameters
+    ----------
+    x : (..., n), floating.
+    temperature : positive number, or tensor of shape (...) + (1,).
+    k : number of rows.
+
+    Examples
+    --------
+    >>> topk_rows(torch.tensor([0.0, 2.0, 1.75, 1.0]), 0.5, 2).tolist()
+    [[0.0, 0.75, 0.25, 0.0], [0.0, 0.25, 0.75, 0.0]]
+    """
+    z = x / temperature
+    if k == 0 or z.shape[-1] == 0:
+        return z.unsqueeze(-2).expand(*z.shape[:-1], k, z.shape[-1])
+    nested = capped_simplex(z, torch.arange(1, k + 1, dtype=z.dtype, device=z.device))
+    return torch.cat([nested[..., :1, :], nested.diff(dim=-2)], dim=-2)
+
+
+def capped_simplex(z: Tensor, totals: Tensor) -> Tensor:
+    """Return the projections of z (..., n) onto {0 <= w <= 1, sum w = total} for each of the totals (k,), shape (..., k, n)."""
+    z = z.unsqueeze(-2)
+    totals = totals.unsqueeze(-1)
+    fixed = z.detach()
+    low = fixed.amin(-1, keepdim=True) - 1.0 + torch.zeros_like(totals)
+    high = fixed.amax(-1, keepdim=True) + torch.zeros_like(totals)
+    for _ in range(HALVINGS.get(z.dtype, 64)):
+        middle = 0.5 * (low + high)
+        above = (fixed - middle).clamp(0.0, 1.0).sum(-1, keepdim=True) > totals
+        low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+    level = 0.5 * (low + high)
+    # The level is linear in what lies strictly between the bounds: found anew from there, it is exact and has the right gradient.
+    inside = (fixed > level) & (fixed < level + 1.0)
+    count = inside.sum(-1, keepdim=True)
+    full = (fixed >= level + 1.0).sum(-1, keepdim=True)
+    linear = ((z * inside).sum(-1, keepdim=True) + full - totals) / count.clamp_min(1)
+    return (z - torch.where(count > 0, linear, level)).clamp(0.0, 1.0)

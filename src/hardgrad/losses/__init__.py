@@ -1,0 +1,18 @@
+"""Metrics as losses, each beside its exact counterpart. Names are imported when they are used; `exact` needs no torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "range_entropy": "hardgrad.losses.entropies",
+    "run_entropy": "hardgrad.losses.entropies",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,255 @@
+"""Pooling and padding: max pooling keeps one byte a window, average pooling and padding keep nothing but a shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hardgrad.nn.memory_saving.pointwise import tracked
+
+aten = torch.ops.aten
+_Window = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...], bool]
+_BYTE = 256
+
+
+class _FromShape(torch.autograd.Function):
+    """A linear operation whose backward pass reads the shape of its input alone."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, function: Callable[..., Tensor], backward: Callable[..., Tensor], settings: tuple[Any, ...]
+    ) -> Tensor:
+        return function(x, *settings)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, _, ctx.function, ctx.settings = inputs
+        ctx.shape = x.shape
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        stand_in = gradient.new_zeros(()).expand(ctx.shape)
+        return ctx.function(gradient, stand_in, *ctx.settings), None, None, None
+
+
+def _from_shape(x: Tensor, function: Any, backward: Any, *settings: Any) -> Tensor:
+    result: Tensor = _FromShape.apply(x, function, backward, settings)  # type: ignore[no-untyped-call]
+    return result
+
+
+def pad(x: Tensor, sides: Sequence[int], mode: str) -> Tensor:
+    """Pad like `torch.nn.functional.pad` with mode "reflect", "replicate" or "circular", keeping nothing for backward."""
+    operations = {
+        ("reflect", 1): (aten.reflection_pad1d, aten.reflection_pad1d_backward),
+        ("reflect", 2): (aten.reflection_pad2d, aten.reflection_pad2d_backward),
+        ("reflect", 3): (aten.reflection_pad3d, aten.reflection_pad3d_backward),
+        ("replicate", 1): (aten.replication_pad1d, aten.replication_pad1d_backward),
+        ("replicate", 2): (aten.replication_pad2d, aten.replication_pad2d_backward),
+        ("replicate", 3): (aten.replication_pad3d, aten.replication_pad3d_backward),
+    }
+    known = operations.get((mode, len(sides) // 2))
+    if known is None or not tracked(x):  # circular padding copies slices, which keeps nothing as it is
+        return functional.pad(x, list(sides), mode=mode)
+    return _from_shape(x, *known, list(sides))
+
+
+class _MaxPool(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, window: _Window) -> tuple[Tensor, Tensor]:
+        pool = aten.max_pool3d_with_indices if len(window[0]) == 3 else aten.max_pool2d_with_indices
+        values, indices = pool(x, *window)
+        return values, _to_bytes(indices, x.shape, window)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, _Window], output: tuple[Tensor, Tensor]) -> None:
+        x, ctx.window = inputs
+        ctx.shape = x.shape
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, None]:
+        if gradient is None:
+            return None, None
+        (kept,) = ctx.saved_tensors
+        indices = _from_bytes(kept, ctx.shape, ctx.window)
+        stand_in = gradient.new_zeros(()).expand(ctx.shape)
+        three = len(ctx.window[0]) == 3
+        back = aten.max_pool3d_with_indices_backward if three else aten.max_pool2d_with_indices_backward
+        return back(gradient, stand_in, *ctx.window, indices), None
+
+
+def _origins(length: int, dim: int, window: _Window, like: Tensor) -> Tensor:
+    """Where each window begins along one spatial dimension, shaped to broadcast over the output."""
+    _, stride, padding, _, _ = window
+    start = torch.arange(length, dtype=torch.int32, device=like.device) * stride[dim] - padding[dim]
+    return start.view(-1, *[1] * (len(stride) - 1 - dim))
+
+
+def _to_bytes(indices: Tensor, shape: Sequence[int], window: _Window) -> Tensor:
+    """Positions of the maxima inside their windows; flat positions of 32 bits where a window has more than 256 places."""
+    kernel, _, _, dilation, _ = window
+    rest = indices.to(torch.int32)
+    if math.prod(kernel) > _BYTE:
+        return rest
+    dims = len(kernel)
+    code, radix = torch.zeros_like(rest), 1
+    for dim in reversed(range(dims)):
+        size = shape[dim - dims]
+        above = rest.div(size, rounding_mode="floor")
+        offset = rest - above * size - _origins(indices.shape[dim - dims], dim, window, indices)
+        if dilation[dim] > 1:
+            offset = offset.div(dilation[dim], rounding_mode="floor")
+        code += offset * radix
+        rest, radix = above, radix * kernel[dim]
+    return code.to(torch.uint8)
+
+
+def _from_bytes(code: Tensor, shape: Sequence[int], window: _Window) -> Tensor:
+    kernel, _, _, dilation, _ = window
+    if code.dtype != torch.uint8:
+        return code.long()
+    dims = len(kernel)
+    rest = code.to(torch.int32)
+    indices, plane = torch.zeros_like(rest), 1
+    for dim in reversed(range(dims)):
+        above = rest.div(kernel[dim], rounding_mode="floor")
+        place = (rest - above * kernel[dim]) * dilation[dim] + _origins(
+            code.shape[dim - dims], dim, window, code
+        )
+        indices += place * plane
+        rest, plane = above, plane * shape[dim - dims]
+    return indices.long()
+
+
+def _each(value: Any, dims: int) -> tuple[int, ...]:
+    return (int(value),) * dims if isinstance(value, int) else tuple(int(v) for v in value)
+
+
+class _SavingMaxPool(nn.modules.pooling._MaxPoolNd):
+    """The forward pass that the three max poolings share."""
+
+    dims: int
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what the layer of torch returns."""
+        if self.return_indices or not tracked(input):
+            return super().forward(input)  # type: ignore[no-any-return]
+        kernel, stride, padding, dilation = (
+            _each(setting, self.dims)
+            for setting in (self.kernel_size, self.stride, self.padding, self.dilation)
+        )
+        x = input
+        if self.dims == 1:  # one dimension is a plane of height 1
+            x = input.unsqueeze(-2)
+            kernel, stride, padding, dilation = (1, *kernel), (1, *stride), (0, *padding), (1, *dilation)
+        result: Tensor = _MaxPool.apply(  # type: ignore[no-untyped-call]
+            x, (kernel, stride, padding, dilation, self.ceil_mode)
+        )[0]
+        return result.squeeze(-2) if self.dims == 1 else result
+
+
+class MemorySavingMaxPool1d(_SavingMaxPool, nn.MaxPool1d):
+    """nn.MaxPool1d that keeps one byte a window for backward."""
+
+    dims = 1
+
+
+class MemorySavingMaxPool2d(_SavingMaxPool, nn.MaxPool2d):
+    """nn.MaxPool2d that keeps one byte a window for backward."""
+
+    dims = 2
+
+
+class MemorySavingMaxPool3d(_SavingMaxPool, nn.MaxPool3d):
+    """nn.MaxPool3d that keeps one byte a window for backward."""
+
+    dims = 3
+
+
+class MemorySavingAvgPool2d(nn.AvgPool2d):
+    """nn.AvgPool2d that keeps nothing for backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what nn.AvgPool2d returns."""
+        if not tracked(input):
+            return super().forward(input)
+        settings = (
+            _each(self.kernel_size, 2), _each(self.stride, 2), _each(self.padding, 2), self.ceil_mode, self.count_include_pad,
+            self.divisor_override,
+        )  # fmt: skip
+        return _from_shape(input, aten.avg_pool2d, aten.avg_pool2d_backward, *settings)
+
+
+class MemorySavingAvgPool3d(nn.AvgPool3d):
+    """nn.AvgPool3d that keeps nothing for backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what nn.AvgPool3d returns."""
+        if not tracked(input):
+            return super().forward(input)
+        settings = (
+            _each(self.kernel_size, 3), _each(self.stride, 3), _each(self.padding, 3), self.ceil_mode, self.count_include_pad,
+            self.divisor_override,
+        )  # fmt: skip
+        return _from_shape(input, aten.avg_pool3d, aten.avg_pool3d_backward, *settings)
+
+
+class MemorySavingAdaptiveAvgPool2d(nn.AdaptiveAvgPool2d):
+    """nn.AdaptiveAvgPool2d that keeps nothing for backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what nn.AdaptiveAvgPool2d returns."""
+        sides: Any = self.output_size
+        sides = (sides, sides) if isinstance(sides, int) else tuple(sides)
+        if not tracked(input) or sides == (1, 1):  # a mean, of which torch keeps nothing
+            return super().forward(input)
+        size = [given if side is None else side for side, given in zip(sides, input.shape[-2:], strict=True)]
+        return _from_shape(input, aten._adaptive_avg_pool2d, _adaptive_backward, size)
+
+
+def _adaptive_backward(gradient: Tensor, stand_in: Tensor, size: list[int]) -> Tensor:
+    result: Tensor = aten._adaptive_avg_pool2d_backward(gradient, stand_in)
+    return result
+
+
+class MemorySavingReflectionPad1d(nn.ReflectionPad1d):
+    """nn.ReflectionPad1d that keeps nothing for backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what nn.ReflectionPad1d returns."""
+        return pad(input, self.padding, "reflect")
+
+
+class MemorySavingReflectionPad2d(nn.ReflectionPad2d):
+    """nn.ReflectionPad2d that keeps nothing for backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what nn.ReflectionPad2d returns."""
+        return pad(input, self.padding, "reflect")
+
+
+class MemorySavingReplicationPad1d(nn.ReplicationPad1d):
+    """nn.ReplicationPad1d that keeps nothing for backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what nn.ReplicationPad1d returns."""
+        return pad(input, self.padding, "replicate")
+
+
+class MemorySavingReplicationPad2d(nn.ReplicationPad2d):
+    """nn.ReplicationPad2d that keeps nothing for backward."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return what nn.ReplicationPad2d returns."""
+        return pad(input, self.padding, "replicate")
