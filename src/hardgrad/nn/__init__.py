@@ -7,9 +7,9 @@ from typing import Any
 
 _HOMES = {
     "ConditionalBlock": "hardgrad.nn.conditional",
-    "ExactConditionalBlock": "hardgrad.nn.conditional",
     "EntropyNet": "hardgrad.nn.entropy",
     "EntropyRegularizedAttention": "hardgrad.nn.entropy",
+    "ExactConditionalBlock": "hardgrad.nn.conditional",
     "GatedMLP": "hardgrad.nn.gated_mlp",
     "save_memory": "hardgrad.nn.memory_saving.convert",
     "sparsity_penalty": "hardgrad.nn.conditional",

@@ -1,7 +1,8 @@
-"""ConditionalBlock: a hidden layer in groups of units, of which a small gater opens those that an example needs, and its exact counterpart."""
+"""ConditionalBlock: a hidden layer in groups of units, of which a gater opens those that an example needs; and its exact counterpart."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -58,7 +59,9 @@ class ConditionalBlock(Relaxed):
             raise ParameterError(
                 f"ConditionalBlock got target_sparsity={target_sparsity!r}; expected a share between 0 and 1."
             )
-        self.expert, self.gater, self.groups = expert, gater, groups
+        self.expert: Any = expert
+        self.gater: Any = gater
+        self.groups = groups
         self.target_sparsity = target_sparsity
         self.estimator = estimator_of("ConditionalBlock", estimator)
 
@@ -159,11 +162,10 @@ class ExactConditionalBlock(nn.Module):
     """
 
     def __init__(self, expert: nn.Sequential, gater: nn.Module, groups: int) -> None:
-        import copy
-
         super().__init__()
         self.group_size = _group_size(expert, groups)
-        self.expert, self.gater = copy.deepcopy(expert), copy.deepcopy(gater)
+        self.expert: Any = copy.deepcopy(expert)
+        self.gater: Any = copy.deepcopy(gater)
         self.groups = groups
         self.requires_grad_(False)
 
@@ -193,12 +195,14 @@ class ExactConditionalBlock(nn.Module):
         )
         if kinds != [nn.Linear, nn.Tanh, nn.Linear]:
             raise HardenError(
-                f"to_artifact() got a gater of {[kind.__name__ for kind in kinds]}; expected nn.Sequential(Linear, Tanh, Linear). Harden to a "
-                "module instead: block.harden()."
+                f"to_artifact() got a gater of {[kind.__name__ for kind in kinds]}; expected nn.Sequential(Linear, Tanh, Linear). "
+                "Harden to a module instead: block.harden()."
             )
         parts = (self.gater[0], self.gater[2], self.expert[0], self.expert[2])
-        arrays = [t.detach().float().cpu().numpy() for part in parts for t in (part.weight, part.bias)]
-        return GatedMLP(*arrays, groups=self.groups)
+        arrays: list[Any] = [
+            t.detach().float().cpu().numpy() for part in parts for t in (part.weight, part.bias)
+        ]
+        return GatedMLP(*arrays, self.groups)
 
 
 def sparsity_penalty(p: Tensor, target: float) -> Tensor:
@@ -225,7 +229,8 @@ def _group_size(expert: Any, groups: int) -> int:
     kinds = [type(part) for part in expert] if isinstance(expert, nn.Sequential) else [type(expert)]
     if kinds != [nn.Linear, nn.ReLU, nn.Linear] or any(part.bias is None for part in (expert[0], expert[2])):
         raise ParameterError(
-            f"ConditionalBlock got an expert of {[kind.__name__ for kind in kinds]}; expected nn.Sequential(Linear, ReLU, Linear) with biases."
+            f"ConditionalBlock got an expert of {[kind.__name__ for kind in kinds]}; expected nn.Sequential(Linear, "
+            "ReLU, Linear) with biases."
         )
     units = int(expert[0].out_features)
     if groups < 1 or units % groups:

@@ -47,7 +47,8 @@ class GatedMLP(Artifact, kind="gated-mlp"):
     groups: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.groups, bool) or not isinstance(self.groups, int) or self.groups < 1:
+        groups: Any = self.groups
+        if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1:
             raise ArtifactError(
                 f"a GatedMLP has groups={self.groups!r}; expected a whole number of at least 1."
             )
@@ -79,7 +80,7 @@ class GatedMLP(Artifact, kind="gated-mlp"):
     @property
     def n_features(self) -> int:
         """Number of inputs."""
-        return self.gater_weight.shape[1]
+        return int(self.gater_weight.shape[1])
 
     @property
     def group_size(self) -> int:
@@ -120,7 +121,8 @@ class GatedMLP(Artifact, kind="gated-mlp"):
         """Return how many multiply-adds each row takes: those of the gater and of the open groups."""
         gater = self.gater_weight.size + self.gate_weight.size
         group = self.group_size * (self.n_features + len(self.output_bias))
-        return gater + group * self.gates(X).sum(axis=1, dtype=np.int64)
+        spent: NDArray[np.int64] = gater + group * self.gates(X).sum(axis=1, dtype=np.int64)
+        return spent
 
     @property
     def dense_multiply_adds(self) -> int:
