@@ -7,6 +7,7 @@ from hardgrad.core import registry
 ARTIFACTS = {
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
+    "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
 }
 ESTIMATORS = {
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
@@ -16,8 +17,10 @@ REPRODUCTIONS = {
     "error-free-swaps": "hardgrad.reproductions.error_free_swaps:error_free_swaps",
     "monotonic-sorting": "hardgrad.reproductions.monotonic_sorting:monotonic_sorting",
     "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
+    "gumbel-softmax": "hardgrad.reproductions.gumbel_softmax:gumbel_softmax",
     "memory-saving": "hardgrad.reproductions.memory_saving:memory_saving",
     "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
+    "stochastic-neurons": "hardgrad.reproductions.stochastic_neurons:stochastic_neurons",
     "wonderland-tour": "hardgrad.reproductions.wonderland_tour:wonderland_tour",
 }
 OPERATIONS = {

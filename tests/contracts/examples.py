@@ -14,6 +14,7 @@ import numpy as np
 
 from hardgrad.core.artifact import Artifact
 from hardgrad.nn.comparator_network import ComparatorNetwork
+from hardgrad.nn.gated_mlp import GatedMLP
 from hardgrad.tabular.schema import Column
 from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
@@ -40,7 +41,7 @@ class Example:
     artifact : the artifact.
     rows : seed -> input made to be awkward for this artifact.
     answers : (artifact, rows) -> every array that its reference semantics give.
-    exports : (artifact, seed) -> every export run on generated rows.
+    exports : (artifact, seed) -> every export run on generated rows; none where the kind has no exports.
     """
 
     name: str
@@ -141,7 +142,42 @@ def run_network_in_c(network: ComparatorNetwork, x: np.ndarray) -> list[np.ndarr
     return [values, ranks.astype(np.int64)]
 
 
+def gated_mlp_examples() -> list[Example]:
+    """Blocks of several shapes, one with every group closed; there is nothing that they are exported to."""
+
+    def block(
+        seed: int, inputs: int, width: int, groups: int, size: int, outputs: int, gate_bias: float
+    ) -> GatedMLP:
+        rng = np.random.default_rng(seed)
+        shapes = [(width, inputs), (groups, width), (groups * size, inputs), (outputs, groups * size)]
+        weights = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+        biases = [rng.normal(size=shape[0]).astype(np.float32) for shape in shapes]
+        biases[1] = biases[1] + np.float32(gate_bias)
+        return GatedMLP(*(a for pair in zip(weights, biases, strict=True) for a in pair), groups=groups)  # type: ignore[arg-type]
+
+    blocks = {
+        "three groups": block(0, 4, 5, 3, 2, 2, 0.0),
+        "one of everything": block(1, 1, 1, 1, 1, 1, 0.5),
+        "all closed": block(2, 3, 2, 2, 4, 3, -50.0),
+    }
+
+    def answers(artifact: Any, rows: Any) -> list[np.ndarray]:
+        return [artifact.gates(rows), artifact.predict(rows), artifact.multiply_adds(rows)]
+
+    return [
+        Example(
+            name,
+            found,
+            lambda seed, f=found: np.random.default_rng(seed).normal(size=(20, f.n_features)),
+            answers,
+            lambda *_: [],
+        )  # type: ignore[misc]
+        for name, found in blocks.items()
+    ]
+
+
 contract_examples: dict[str, Callable[[], list[Example]]] = {
     "comparator-network": comparator_examples,
     "forest": forest_examples,
+    "gated-mlp": gated_mlp_examples,
 }

@@ -7,11 +7,15 @@ from typing import Any
 
 _HOMES = {
     "ComparatorNetwork": "hardgrad.nn.comparator_network",
+    "ConditionalBlock": "hardgrad.nn.conditional",
     "EntropyNet": "hardgrad.nn.entropy",
     "EntropyRegularizedAttention": "hardgrad.nn.entropy",
+    "ExactConditionalBlock": "hardgrad.nn.conditional",
+    "GatedMLP": "hardgrad.nn.gated_mlp",
     "PermutationEquivariantScorer": "hardgrad.nn.sorting",
     "SortingNetwork": "hardgrad.nn.sorting",
     "save_memory": "hardgrad.nn.memory_saving.convert",
+    "sparsity_penalty": "hardgrad.nn.conditional",
 }
 __all__ = sorted(_HOMES)
 
