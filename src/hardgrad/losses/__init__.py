@@ -6,6 +6,11 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "ApproxNDCGLoss": "hardgrad.losses.ranking",
+    "LambdaLoss": "hardgrad.losses.ranking",
+    "ListNetLoss": "hardgrad.losses.ranking",
+    "NeuralNDCGLoss": "hardgrad.losses.ranking",
+    "RankNetLoss": "hardgrad.losses.ranking",
     "range_entropy": "hardgrad.losses.entropies",
     "run_entropy": "hardgrad.losses.entropies",
 }
