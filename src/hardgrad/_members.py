@@ -6,11 +6,21 @@ from hardgrad.core import registry
 
 REPRODUCTIONS = {
     "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
+    "neural-ndcg": "hardgrad.reproductions.neural_ndcg:neural_ndcg",
     "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
 }
 OPERATIONS = {
     "hardgrad.functional.choices": ("argmax", "argmin", "choice", "max", "min"),
     "hardgrad.functional.comparisons": ("greater", "sign"),
+    "hardgrad.functional.lookup": (
+        "gather",
+        "index_select",
+        "narrow",
+        "scatter",
+        "take",
+        "take_along_dim",
+        "where",
+    ),
     "hardgrad.functional.orders": ("argsort", "kthvalue", "rank", "topk"),
     "hardgrad.functional.quantiles": ("median", "quantile"),
     "hardgrad.functional.selection": ("sort",),

@@ -39,7 +39,9 @@ def doubly_stochastic(
 
     Source: Cuturi, 2013, Sinkhorn Distances; derivatives by the implicit function theorem.
     """
-    g = _column_potentials(logits.detach(), None if start is None else start.detach(), iterations, tolerance).to(logits)
+    g = _column_potentials(
+        logits.detach(), None if start is None else start.detach(), iterations, tolerance
+    ).to(logits)
     for _ in range(2):
         g = _newton_step(logits, g)
     return torch.softmax(logits + g.unsqueeze(-2), dim=-1)

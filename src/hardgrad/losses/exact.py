@@ -202,7 +202,11 @@ def ndcg(
 
     Source: Jarvelin and Kekalainen, 2002, Cumulated Gain-Based Evaluation of IR Techniques.
     """
-    if gain not in ("exponential", "linear") or ties not in ("position", "average") or (k is not None and k < 1):
+    if (
+        gain not in ("exponential", "linear")
+        or ties not in ("position", "average")
+        or (k is not None and k < 1)
+    ):
         raise InputError(
             f"ndcg() got gain={gain!r}, ties={ties!r} and k={k!r}; expected 'exponential' or 'linear', 'position' or 'average', k >= 1."
         )
@@ -213,7 +217,9 @@ def ndcg(
             f"ndcg() got scores {s.shape}, relevance {y.shape} and mask {there.shape}; expected equal shapes (..., n)."
         )
     if not (np.isfinite(s[there]).all() and np.isfinite(y[there]).all() and (y[there] >= 0).all()):
-        raise InputError("ndcg() got scores or relevance that are not finite, or negative relevance. Mask what is missing.")
+        raise InputError(
+            "ndcg() got scores or relevance that are not finite, or negative relevance. Mask what is missing."
+        )
     n = s.shape[-1]
     gains = np.where(there, np.exp2(np.where(there, y, 0.0)) - 1.0 if gain == "exponential" else y, 0.0)
     discounts = 1.0 / np.log2(2.0 + np.arange(n))

@@ -73,13 +73,19 @@ class _ListLoss(nn.Module):
     def _check(
         name: str, scores: Tensor, relevance: Tensor, mask: Tensor | None, sample_weight: Tensor | None
     ) -> None:
-        if scores.dim() != 2 or relevance.shape != scores.shape or (mask is not None and mask.shape != scores.shape):
+        if (
+            scores.dim() != 2
+            or relevance.shape != scores.shape
+            or (mask is not None and mask.shape != scores.shape)
+        ):
             shapes = (scores, relevance) if mask is None else (scores, relevance, mask)
             raise InputError(
                 f"{name} got shapes {', '.join(str(tuple(t.shape)) for t in shapes)}; expected (lists, items) for scores, relevance and mask."
             )
         if mask is not None and mask.dtype != torch.bool:
-            raise InputError(f"{name} got a mask of {mask.dtype}; expected torch.bool, True for items that are there.")
+            raise InputError(
+                f"{name} got a mask of {mask.dtype}; expected torch.bool, True for items that are there."
+            )
         if sample_weight is not None and sample_weight.shape != scores.shape[:1]:
             raise InputError(
                 f"{name} got sample_weight of shape {tuple(sample_weight.shape)}; expected ({scores.shape[0]},), one for each list."
@@ -278,7 +284,9 @@ class _PairLoss(_ListLoss):
     """Pairs of items whose relevance differs: the more relevant one should have the larger score."""
 
     def _each(self, s: Tensor, y: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        wrong = torch.nn.functional.softplus(s.unsqueeze(-2) - s.unsqueeze(-1))  # [i, j], where i is the better
+        wrong = torch.nn.functional.softplus(
+            s.unsqueeze(-2) - s.unsqueeze(-1)
+        )  # [i, j], where i is the better
         better = y.unsqueeze(-1) > y.unsqueeze(-2)
         if mask is not None:
             better = better & mask.unsqueeze(-1) & mask.unsqueeze(-2)
@@ -340,14 +348,18 @@ class LambdaLoss(_PairLoss):
         shown = s.detach() if mask is None else torch.where(mask, s.detach(), -torch.inf)
         order = torch.argsort(shown, dim=-1, descending=True, stable=True)
         place = torch.empty_like(order).scatter(-1, order, torch.arange(n, device=s.device).expand_as(order))
-        change = (gains.unsqueeze(-1) - gains.unsqueeze(-2)).abs() / _ideal(gains, self.k)[:, None, None].clamp_min(1e-12)
+        change = (gains.unsqueeze(-1) - gains.unsqueeze(-2)).abs() / _ideal(gains, self.k)[
+            :, None, None
+        ].clamp_min(1e-12)
         discounts = _discounts(n + 1, None, s)
         if self.weighting == "lambdarank":
             of_item = _discounts(n, self.k, s)[place]
             change = change * (of_item.unsqueeze(-1) - of_item.unsqueeze(-2)).abs()
         else:
             apart = (place.unsqueeze(-1) - place.unsqueeze(-2)).abs()
-            change = change * torch.where(apart > 0, discounts[(apart - 1).clamp_min(0)] - discounts[apart], 0.0)
+            change = change * torch.where(
+                apart > 0, discounts[(apart - 1).clamp_min(0)] - discounts[apart], 0.0
+            )
             if self.k is not None:
                 change = change * (torch.minimum(place.unsqueeze(-1), place.unsqueeze(-2)) < self.k)
         return cast(Tensor, (wrong * change).sum((-1, -2)))
