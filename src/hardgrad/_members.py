@@ -15,21 +15,31 @@ ESTIMATORS = {
 }
 REPRODUCTIONS = {
     "error-free-swaps": "hardgrad.reproductions.error_free_swaps:error_free_swaps",
-    "monotonic-sorting": "hardgrad.reproductions.monotonic_sorting:monotonic_sorting",
     "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
     "gumbel-softmax": "hardgrad.reproductions.gumbel_softmax:gumbel_softmax",
     "memory-saving": "hardgrad.reproductions.memory_saving:memory_saving",
+    "monotonic-sorting": "hardgrad.reproductions.monotonic_sorting:monotonic_sorting",
+    "neural-ndcg": "hardgrad.reproductions.neural_ndcg:neural_ndcg",
     "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
     "stochastic-neurons": "hardgrad.reproductions.stochastic_neurons:stochastic_neurons",
     "wonderland-tour": "hardgrad.reproductions.wonderland_tour:wonderland_tour",
 }
 OPERATIONS = {
+        "gather",
+        "index_select",
+        "narrow",
+        "scatter",
+        "take",
+        "take_along_dim",
+        "where",
     "hardgrad.functional.choices": ("argmax", "argmin", "choice", "max", "min"),
     "hardgrad.functional.comparisons": ("greater", "sign"),
+    "hardgrad.functional.lookup": (
     "hardgrad.functional.orders": ("argsort", "kthvalue", "rank", "topk"),
     "hardgrad.functional.quantiles": ("median", "quantile"),
     "hardgrad.functional.selection": ("sort",),
     "hardgrad.functional.transport": ("matching",),
+    ),
 }
 
 

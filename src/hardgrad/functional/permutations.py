@@ -62,21 +62,32 @@ def neural_sort(x: Tensor, temperature: Any, descending: bool = False, mask: Ten
 
     Source: Grover, Wang, Zweig and Ermon, 2019, Stochastic Optimization of Sorting Networks via Continuous Relaxations.
     """
-    s = x if descending else -x
+    logits, pairs = neural_sort_logits(x, temperature, descending, mask)
+    weights = torch.softmax(logits, dim=-1)
+    return weights if pairs is None else weights * pairs
+
+
+def neural_sort_logits(
+    x: Tensor, temperature: Any, descending: bool, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the logits of `neural_sort`, and which pairs of place and element are there; logits of the two kinds never meet."""
     n = x.shape[-1]
-    there = torch.ones_like(x, dtype=torch.bool) if mask is None else mask.expand(x.shape)
-    s = torch.where(there, s, 0.0)
-    pairs = there.unsqueeze(-1) & there.unsqueeze(-2)
-    distance = ((s.unsqueeze(-1) - s.unsqueeze(-2)).abs() * pairs).sum(-1)
-    count = there.sum(-1, keepdim=True)
+    s = x if descending else -x
     place = torch.arange(1, n + 1, dtype=x.dtype, device=x.device)
-    lead = count + 1 - 2 * place  # (..., n): row k of P
-    logits = lead.unsqueeze(-1) * s.unsqueeze(-2) - distance.unsqueeze(-2)
     if mask is None:
-        return torch.softmax(logits / per_list(temperature), dim=-1)
-    rows = (place <= count).unsqueeze(-1)
-    logits = torch.where(rows & there.unsqueeze(-2), logits / per_list(temperature), _ABSENT)
-    return torch.softmax(logits, dim=-1) * (rows & there.unsqueeze(-2))
+        distance = (s.unsqueeze(-1) - s.unsqueeze(-2)).abs().sum(-1)
+        logits = (n + 1 - 2 * place).unsqueeze(-1) * s.unsqueeze(-2) - distance.unsqueeze(-2)
+        return logits / per_list(temperature), None
+    there = mask.expand(x.shape)
+    s = torch.where(there, s, 0.0)
+    both = there.unsqueeze(-1) & there.unsqueeze(-2)
+    distance = ((s.unsqueeze(-1) - s.unsqueeze(-2)).abs() * both).sum(-1)
+    count = there.sum(-1, keepdim=True)
+    logits = (count + 1 - 2 * place).unsqueeze(-1) * s.unsqueeze(-2) - distance.unsqueeze(-2)
+    rows, columns = (place <= count).unsqueeze(-1), there.unsqueeze(-2)
+    pairs = rows & columns
+    absent = torch.where(rows | columns, _ABSENT, 0.0).to(x.dtype)
+    return torch.where(pairs, logits / per_list(temperature), absent), pairs
 
 
 def sinkhorn_sort(x: Tensor, temperature: Any, descending: bool = False) -> Tensor:

@@ -14,14 +14,17 @@ from hardgrad.functional.operands import settle, values_are_checked
 
 ITERATIONS = 50
 TOLERANCE = 1e-6
+FEW = 15  # as many as bring Newton's method near enough
 NEWTON_STEPS = 20
 STAGES = 16
 STAGE_ITERATIONS = 4
-WIDEST = 600.0  # exp(-600) is a number in double precision; logits that span more are scaled as logarithms
+WIDEST = 250.0  # logits that span more are scaled as logarithms, from warm to cold; exp(-250) is a number in double precision
 _GONE = -1e29  # what lies below is a pair that is not there
 
 
-def doubly_stochastic(logits: Tensor, start: Tensor | None = None, iterations: int = ITERATIONS) -> Tensor:
+def doubly_stochastic(
+    logits: Tensor, start: Tensor | None = None, iterations: int = ITERATIONS, tolerance: float = TOLERANCE
+) -> Tensor:
     """Return exp(logits) with rows and columns scaled to sum to 1; the rows do so exactly.
 
     Sinkhorn's iteration gives the column potentials without gradients. Two steps of Newton's method from there, which move them hardly,
@@ -31,11 +34,14 @@ def doubly_stochastic(logits: Tensor, start: Tensor | None = None, iterations: i
     ----------
     logits : (..., n, n), floating; -1e30 for a pair that is not there.
     start : (..., n), column potentials to start from.
-    iterations : at most, of both scalings; fewer where the columns sum to 1 within 1e-6, in eager mode on the CPU.
+    iterations : at most, of both scalings; fewer where the columns are right, in eager mode on the CPU.
+    tolerance : columns are right where they sum to 1 within this.
 
     Source: Cuturi, 2013, Sinkhorn Distances; derivatives by the implicit function theorem.
     """
-    g = _column_potentials(logits.detach(), None if start is None else start.detach(), iterations).to(logits)
+    g = _column_potentials(
+        logits.detach(), None if start is None else start.detach(), iterations, tolerance
+    ).to(logits)
     for _ in range(2):
         g = _newton_step(logits, g)
     return torch.softmax(logits + g.unsqueeze(-2), dim=-1)
@@ -54,16 +60,17 @@ def _newton_step(logits: Tensor, g: Tensor) -> Tensor:
     return g - step.clamp(-1.0, 1.0)  # far from the solution a long step would lead astray
 
 
-def _column_potentials(logits: Tensor, start: Tensor | None, iterations: int) -> Tensor:
+def _column_potentials(logits: Tensor, start: Tensor | None, iterations: int, tolerance: float) -> Tensor:
     may_look = values_are_checked(logits)
+    tolerance = max(tolerance, 32.0 * torch.finfo(logits.dtype).eps)  # what rounding allows
     g = torch.zeros_like(logits[..., 0, :]) if start is None else start
     if may_look and logits.numel():
         shifted = logits + g.unsqueeze(-2)
         shifted = shifted - shifted.amax(-1, keepdim=True)
         shifted = shifted - shifted.amax(-2, keepdim=True)
         if float(torch.where(shifted > _GONE, shifted, 0.0).min()) > -WIDEST:
-            g = g + _scale_vectors(logits + g.unsqueeze(-2), iterations)
-            return _finish(logits, g)
+            g = g + _scale_vectors(logits + g.unsqueeze(-2), min(iterations, FEW), tolerance)
+            return _finish(logits, g, tolerance)
     if (
         start is None
     ):  # from warm to cold: each stage starts from the potentials of the one that is twice as warm
@@ -74,21 +81,21 @@ def _column_potentials(logits: Tensor, start: Tensor | None, iterations: int) ->
             g = 2.0 * g
     for done in range(iterations):
         g = _column_step(logits, g)
-        if may_look and done % 5 == 4 and _columns_are_balanced(logits, g):
+        if may_look and done % 5 == 4 and _columns_are_balanced(logits, g, tolerance):
             break
-    return _finish(logits, g) if may_look else g
+    return _finish(logits, g, tolerance) if may_look else g
 
 
-def _finish(logits: Tensor, g: Tensor) -> Tensor:
+def _finish(logits: Tensor, g: Tensor, tolerance: float) -> Tensor:
     """Go on by Newton's method where Sinkhorn's iteration has crept to its end: cold, it needs thousands."""
     for _ in range(NEWTON_STEPS):
-        if _columns_are_balanced(logits, g):
+        if _columns_are_balanced(logits, g, tolerance):
             break
         g = _newton_step(logits, g)
     return g
 
 
-def _scale_vectors(logits: Tensor, iterations: int) -> Tensor:
+def _scale_vectors(logits: Tensor, iterations: int, tolerance: float) -> Tensor:
     """Return the change of the column potentials, by scaling vectors in double precision: two products of matrix and vector each."""
     rows = logits.amax(-1, keepdim=True)
     columns = (logits - rows).amax(-2, keepdim=True)
@@ -97,7 +104,7 @@ def _scale_vectors(logits: Tensor, iterations: int) -> Tensor:
     for done in range(iterations):
         u = 1.0 / (kernel @ v)
         sums = kernel.mT @ u
-        if done % 5 == 4 and float((v * sums - 1.0).abs().max()) < TOLERANCE:
+        if done % 5 == 4 and float((v * sums - 1.0).abs().max()) < tolerance:
             break
         v = 1.0 / sums
     return (v.log().squeeze(-1) - columns.squeeze(-2)).to(logits.dtype)
@@ -109,9 +116,9 @@ def _column_step(logits: Tensor, g: Tensor) -> Tensor:
     return g - g.mean(-1, keepdim=True)
 
 
-def _columns_are_balanced(logits: Tensor, g: Tensor) -> bool:
+def _columns_are_balanced(logits: Tensor, g: Tensor, tolerance: float) -> bool:
     sums = torch.softmax(logits + g.unsqueeze(-2), -1).sum(-2)
-    return float((sums - 1.0).abs().max()) < TOLERANCE
+    return float((sums - 1.0).abs().max()) < tolerance
 
 
 # --- the exact assignment -------------------------------------------------------------------------------------------------------------

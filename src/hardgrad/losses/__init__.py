@@ -6,8 +6,13 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "ApproxNDCGLoss": "hardgrad.losses.ranking",
     "HardPermutationLoss": "hardgrad.losses.permutation",
+    "LambdaLoss": "hardgrad.losses.ranking",
+    "ListNetLoss": "hardgrad.losses.ranking",
+    "NeuralNDCGLoss": "hardgrad.losses.ranking",
     "PermutationBCE": "hardgrad.losses.permutation",
+    "RankNetLoss": "hardgrad.losses.ranking",
     "permutation_target": "hardgrad.losses.permutation",
     "range_entropy": "hardgrad.losses.entropies",
     "run_entropy": "hardgrad.losses.entropies",

@@ -165,3 +165,77 @@ def _finite(name: str, x: ArrayLike) -> Floats:
     if not np.isfinite(values).all():
         raise InputError(f"{name}() got NaN or infinity; expected finite numbers. Fill or drop them first.")
     return values
+
+
+def ndcg(
+    scores: ArrayLike,
+    relevance: ArrayLike,
+    k: int | None = None,
+    mask: ArrayLike | None = None,
+    *,
+    gain: str = "exponential",
+    ties: str = "position",
+) -> Floats:
+    """Return the normalised discounted cumulative gain of each list: 1 where the scores put the relevant items first.
+
+    Parameters
+    ----------
+    scores : (..., n), largest first.
+    relevance : (..., n), not negative.
+    k : only the first k places count; all by default.
+    mask : (..., n), True for items that are there; all by default.
+    gain : "exponential", 2^relevance - 1, or "linear".
+    ties : among equal scores, "position" puts the first item first, "average" gives each the mean gain of all of them.
+
+    Returns
+    -------
+    ndcg : shape (...), between 0 and 1; 0 for a list without relevant items, as in scikit-learn.
+
+    Raises
+    ------
+    InputError : shapes that differ, values that are not finite, negative relevance, another gain or ties, k below 1.
+
+    Examples
+    --------
+    >>> float(ndcg([0.5, 2.0, -1.0, 1.0], [3, 1, 0, 2]))
+    0.680606
+
+    Source: Jarvelin and Kekalainen, 2002, Cumulated Gain-Based Evaluation of IR Techniques.
+    """
+    if (
+        gain not in ("exponential", "linear")
+        or ties not in ("position", "average")
+        or (k is not None and k < 1)
+    ):
+        raise InputError(
+            f"ndcg() got gain={gain!r}, ties={ties!r} and k={k!r}; expected 'exponential' or 'linear', 'position' or 'average', k >= 1."
+        )
+    s, y = np.asarray(scores, dtype=np.float64), np.asarray(relevance, dtype=np.float64)
+    there = np.ones(s.shape, dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
+    if not s.shape == y.shape == there.shape or s.ndim < 1:
+        raise InputError(
+            f"ndcg() got scores {s.shape}, relevance {y.shape} and mask {there.shape}; expected equal shapes (..., n)."
+        )
+    if not (np.isfinite(s[there]).all() and np.isfinite(y[there]).all() and (y[there] >= 0).all()):
+        raise InputError(
+            "ndcg() got scores or relevance that are not finite, or negative relevance. Mask what is missing."
+        )
+    n = s.shape[-1]
+    gains = np.where(there, np.exp2(np.where(there, y, 0.0)) - 1.0 if gain == "exponential" else y, 0.0)
+    discounts = 1.0 / np.log2(2.0 + np.arange(n))
+    discounts[n if k is None else k :] = 0.0
+    order = np.argsort(np.where(there, -s, np.inf), axis=-1, kind="stable")
+    placed = np.take_along_axis(gains, order, -1)
+    if ties == "average":
+        placed = _shared_gains(np.take_along_axis(np.where(there, s, -np.inf), order, -1), placed)
+    ideal = (-np.sort(-gains, axis=-1)) @ discounts
+    return np.asarray(np.divide(placed @ discounts, ideal, out=np.zeros_like(ideal), where=ideal > 0))
+
+
+def _shared_gains(ordered: Floats, gains: Floats) -> Floats:
+    """Give every place the mean gain of the places with the same score."""
+    flat, out = ordered.reshape(-1, ordered.shape[-1]), gains.reshape(-1, gains.shape[-1]).copy()
+    for row, values in zip(out, flat, strict=True):
+        _, group = np.unique(-values, return_inverse=True)
+        row[:] = (np.bincount(group, row) / np.bincount(group))[group]
+    return out.reshape(gains.shape)

@@ -9,6 +9,7 @@ _HOMES = {
     "Column": "hardgrad.tabular.schema",
     "Dataset": "hardgrad.tabular.datasets",
     "Feature": "hardgrad.tabular.schema",
+    "NeuralRanker": "hardgrad.tabular.ranker",
     "PackedRows": "hardgrad.tabular.packed_rows",
     "StreamedTable": "hardgrad.tabular.streaming",
     "TableEncoder": "hardgrad.tabular.encoding",
