@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -111,6 +111,10 @@ class TrainingTask(ABC):
 
     def extra_state(self) -> dict[str, Tensor]:
         """Return tensors, changed in place by the task, that a checkpoint must hold beside parameters and optimiser."""
+        return {}
+
+    def inner_optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Return optimisers, by name, that the task steps itself; their state goes into a checkpoint beside that of the loop's own."""
         return {}
 
     @abstractmethod
@@ -261,20 +265,21 @@ def _run(fabric: Any, task: TrainingTask, forward: Any, optimizer: Any, stop: th
             checkpoint.write(task.key, _state(task, optimizer), step)
 
 
-def _optimizer_tensors(optimizer: Any) -> dict[str, Tensor]:
+def _optimizer_tensors(optimizer: Any, prefix: str) -> dict[str, Tensor]:
     inner = getattr(optimizer, "optimizer", optimizer)
     found = {}
     for g, group in enumerate(inner.param_groups):
         for p, parameter in enumerate(group["params"]):
             for name, value in inner.state.get(parameter, {}).items():
-                found[f"optimizer.{g}.{p}.{name}"] = value
+                found[f"{prefix}.{g}.{p}.{name}"] = value
     return found
 
 
 def _state(task: TrainingTask, optimizer: Any) -> dict[str, NDArray[Any]]:
     tensors = {f"module.{name}": value for name, value in task.module.state_dict().items()}
     tensors |= {f"task.{name}": value for name, value in task.extra_state().items()}
-    tensors |= _optimizer_tensors(optimizer)
+    for prefix, one in _optimizers(task, optimizer).items():
+        tensors |= _optimizer_tensors(one, prefix)
     return {name: np.array(value.detach().cpu().numpy()) for name, value in tensors.items()}
 
 
@@ -284,12 +289,21 @@ def _restore(task: TrainingTask, optimizer: Any, arrays: dict[str, Any], step: i
             value.copy_(torch.from_numpy(arrays[f"module.{name}"]))
         for name, value in task.extra_state().items():
             value.copy_(torch.from_numpy(arrays[f"task.{name}"]))
+    for prefix, one in _optimizers(task, optimizer).items():
+        _restore_optimizer(one, prefix, arrays)
+    return step
+
+
+def _optimizers(task: TrainingTask, optimizer: Any) -> dict[str, Any]:
+    return {"optimizer": optimizer} | {f"optimizer.{n}": o for n, o in task.inner_optimizers().items()}
+
+
+def _restore_optimizer(optimizer: Any, name: str, arrays: dict[str, Any]) -> None:
     inner = getattr(optimizer, "optimizer", optimizer)
     for g, group in enumerate(inner.param_groups):
         for p, parameter in enumerate(group["params"]):
-            prefix = f"optimizer.{g}.{p}."
+            prefix = f"{name}.{g}.{p}."
             names = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
             inner.state[parameter] = {
                 n: torch.from_numpy(arrays[prefix + n].copy()).to(parameter.device) for n in names
             }
-    return step
