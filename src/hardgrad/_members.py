@@ -20,6 +20,12 @@ def declare() -> None:
     registry.reproductions.register_lazy(
         "flagship-small-tables", "hardgrad.reproductions.flagship_small_tables:flagship_small_tables"
     )
+    registry.reproductions.register_lazy(
+        "implicit-differentiation", "hardgrad.reproductions.implicit_differentiation:implicit_differentiation"
+    )
+    registry.reproductions.register_lazy(
+        "implicit-hyperparameters", "hardgrad.reproductions.implicit_hyperparameters:implicit_hyperparameters"
+    )
     for module, names in OPERATIONS.items():
         for name in names:
             registry.operations.register_lazy(name, f"{module}:{name}")
