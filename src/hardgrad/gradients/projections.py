@@ -105,7 +105,7 @@ def affine(x: Tensor, A: Tensor, b: Tensor) -> Tensor:
     tensor([1.5000, 0.5000])
     """
     excess = (A @ x.unsqueeze(-1)).squeeze(-1) - b
-    multiplier = torch.linalg.solve(A @ A.mT, excess.unsqueeze(-1))
+    multiplier: Tensor = torch.linalg.solve(A @ A.mT, excess.unsqueeze(-1))
     return x - (A.mT @ multiplier).squeeze(-1)
 
 

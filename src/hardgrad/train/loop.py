@@ -17,7 +17,7 @@ import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -119,6 +119,10 @@ class TrainingTask(ABC):
 
     def extra_state(self) -> dict[str, Tensor]:
         """Return tensors, changed in place by the task, that a checkpoint must hold beside parameters and optimiser."""
+        return {}
+
+    def inner_optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Return optimisers, by name, that the task steps itself; their state goes into a checkpoint beside that of the loop's own."""
         return {}
 
     @abstractmethod
@@ -309,19 +313,20 @@ def _run(fabric: Any, task: TrainingTask, optimizer: torch.optim.Optimizer, stop
             checkpoint.write(task.key, _state(task, optimizer), step)
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     found = {}
     for g, group in enumerate(optimizer.param_groups):
         for p, parameter in enumerate(group["params"]):
             for name, value in optimizer.state.get(parameter, {}).items():
-                found[f"optimizer.{g}.{p}.{name}"] = value
+                found[f"{prefix}.{g}.{p}.{name}"] = value
     return found
 
 
 def _state(task: TrainingTask, optimizer: torch.optim.Optimizer) -> dict[str, NDArray[Any]]:
     tensors = {f"module.{name}": value for name, value in task.module.state_dict().items()}
     tensors |= {f"task.{name}": value for name, value in task.extra_state().items()}
-    tensors |= _optimizer_tensors(optimizer)
+    for prefix, one in _optimizers(task, optimizer).items():
+        tensors |= _optimizer_tensors(one, prefix)
     return {name: np.array(value.detach().cpu().numpy()) for name, value in tensors.items()}
 
 
@@ -331,11 +336,20 @@ def _restore(task: TrainingTask, optimizer: torch.optim.Optimizer, arrays: dict[
             value.copy_(torch.from_numpy(arrays[f"module.{name}"]))
         for name, value in task.extra_state().items():
             value.copy_(torch.from_numpy(arrays[f"task.{name}"]))
+    for prefix, one in _optimizers(task, optimizer).items():
+        _restore_optimizer(one, prefix, arrays)
+    return step
+
+
+def _optimizers(task: TrainingTask, optimizer: torch.optim.Optimizer) -> dict[str, torch.optim.Optimizer]:
+    return {"optimizer": optimizer} | {f"optimizer.{n}": o for n, o in task.inner_optimizers().items()}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, name: str, arrays: dict[str, Any]) -> None:
     for g, group in enumerate(optimizer.param_groups):
         for p, parameter in enumerate(group["params"]):
-            prefix = f"optimizer.{g}.{p}."
+            prefix = f"{name}.{g}.{p}."
             names = [key.removeprefix(prefix) for key in arrays if key.startswith(prefix)]
             optimizer.state[parameter] = {
                 n: torch.from_numpy(arrays[prefix + n].copy()).to(parameter.device) for n in names
             }
-    return step
