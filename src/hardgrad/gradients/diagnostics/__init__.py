@@ -6,10 +6,23 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "KinkReport": "hardgrad.gradients.diagnostics.kinks",
+    "KinkVerdict": "hardgrad.gradients.diagnostics.kinks",
+    "ModuleKinks": "hardgrad.gradients.diagnostics.kinks",
+    "PathPoint": "hardgrad.gradients.diagnostics.nonsmooth",
+    "PathReport": "hardgrad.gradients.diagnostics.nonsmooth",
+    "PathVerdict": "hardgrad.gradients.diagnostics.nonsmooth",
     "Report": "hardgrad.gradients.diagnostics.report",
     "SavedTensorReport": "hardgrad.gradients.diagnostics.saved_memory",
     "SavedTensorVerdict": "hardgrad.gradients.diagnostics.saved_memory",
+    "SharpnessReport": "hardgrad.gradients.diagnostics.nonsmooth",
+    "SharpnessVerdict": "hardgrad.gradients.diagnostics.nonsmooth",
+    "audit_kinks": "hardgrad.gradients.diagnostics.kinks",
+    "l1_path": "hardgrad.gradients.diagnostics.nonsmooth",
+    "nondifferentiable_density_bound": "hardgrad.gradients.diagnostics.kinks",
     "saved_for_backward": "hardgrad.gradients.diagnostics.saved_memory",
+    "sharpness": "hardgrad.gradients.diagnostics.nonsmooth",
+    "step_floor": "hardgrad.gradients.diagnostics.nonsmooth",
 }
 __all__ = sorted(_HOMES)
 
