@@ -18,3 +18,7 @@ def declare() -> None:
     registry.reproductions.register_lazy(
         "memory-saving", "hardgrad.reproductions.memory_saving:memory_saving"
     )
+    registry.reproductions.register_lazy("kink-audit", "hardgrad.reproductions.kink_audit:kink_audit")
+    registry.reproductions.register_lazy(
+        "nonsmooth-training", "hardgrad.reproductions.nonsmooth_training:nonsmooth_training"
+    )

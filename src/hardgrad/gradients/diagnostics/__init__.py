@@ -6,6 +6,8 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "GradientCheck": "hardgrad.gradients.diagnostics.gradient_check",
+    "GradientVerdict": "hardgrad.gradients.diagnostics.gradient_check",
     "KinkReport": "hardgrad.gradients.diagnostics.kinks",
     "KinkVerdict": "hardgrad.gradients.diagnostics.kinks",
     "ModuleKinks": "hardgrad.gradients.diagnostics.kinks",
@@ -18,6 +20,7 @@ _HOMES = {
     "SharpnessReport": "hardgrad.gradients.diagnostics.nonsmooth",
     "SharpnessVerdict": "hardgrad.gradients.diagnostics.nonsmooth",
     "audit_kinks": "hardgrad.gradients.diagnostics.kinks",
+    "check_gradient": "hardgrad.gradients.diagnostics.gradient_check",
     "l1_path": "hardgrad.gradients.diagnostics.nonsmooth",
     "nondifferentiable_density_bound": "hardgrad.gradients.diagnostics.kinks",
     "saved_for_backward": "hardgrad.gradients.diagnostics.saved_memory",

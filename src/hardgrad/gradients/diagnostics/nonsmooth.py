@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -129,7 +130,7 @@ def l1_path(
             progress(done + 1, len(ordered))
     paradox = any(
         later.norm > 1.01 * sooner.norm and later.proximal_norm <= sooner.proximal_norm
-        for sooner, later in zip(points, points[1:], strict=False)
+        for sooner, later in itertools.pairwise(points)
     )
     return PathReport(PathVerdict.PARADOX if paradox else PathVerdict.CONSISTENT, tuple(points))
 
@@ -241,25 +242,14 @@ def sharpness(
     if not (lr > 0 and iterations > 0):
         raise ParameterError(f"sharpness got lr={lr}, iterations={iterations}; expected both positive.")
     wanted = [p for p in params if p.requires_grad]
-    gradients = torch.autograd.grad(loss(), wanted, create_graph=True, allow_unused=True)
-    flat = torch.cat(
-        [
-            (torch.zeros_like(p) if g is None else g).reshape(-1)
-            for g, p in zip(gradients, wanted, strict=True)
-        ]
-    )
+    flat = _gradient(loss(), wanted, create_graph=True)
     value, used = 0.0, 0
     if flat.requires_grad:
         v = torch.randn(flat.shape, generator=generator, dtype=flat.dtype, device=flat.device)
-        for used in range(1, iterations + 1):
+        while used < iterations:
+            used += 1
             v = v / v.norm()
-            products = torch.autograd.grad(flat, wanted, v, retain_graph=True, allow_unused=True)
-            h = torch.cat(
-                [
-                    (torch.zeros_like(p) if q is None else q).reshape(-1)
-                    for q, p in zip(products, wanted, strict=True)
-                ]
-            )
+            h = _gradient(flat @ v, wanted, retain_graph=True)
             before, value, v = value, float(v @ h), h
             if not float(h.norm()) > 0 or abs(value - before) <= 1e-6 * abs(value):
                 break
@@ -274,3 +264,11 @@ def sharpness(
         else SharpnessVerdict.BELOW
     )
     return SharpnessReport(verdict, value, edge, True, used)
+
+
+def _gradient(value: Tensor, wanted: list[Tensor], **options: Any) -> Tensor:
+    """The gradient in one row, zero where the value does not depend on a parameter."""
+    parts: tuple[Tensor, ...] = torch.autograd.grad(
+        value, wanted, allow_unused=True, materialize_grads=True, **options
+    )
+    return torch.cat([part.reshape(-1) for part in parts])
