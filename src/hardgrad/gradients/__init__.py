@@ -7,6 +7,9 @@ from typing import Any
 
 _HOMES = {
     "Proximal": "hardgrad.gradients.proximal",
+    "combined": "hardgrad.gradients.evolution",
+    "evolution_strategies": "hardgrad.gradients.evolution",
+    "truncated_unroll": "hardgrad.gradients.evolution",
 }
 __all__ = sorted(_HOMES)
 

@@ -6,6 +6,8 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "ChaosReport": "hardgrad.gradients.diagnostics.chaos",
+    "ChaosVerdict": "hardgrad.gradients.diagnostics.chaos",
     "GradientCheck": "hardgrad.gradients.diagnostics.gradient_check",
     "GradientVerdict": "hardgrad.gradients.diagnostics.gradient_check",
     "KinkReport": "hardgrad.gradients.diagnostics.kinks",
@@ -20,8 +22,10 @@ _HOMES = {
     "SharpnessReport": "hardgrad.gradients.diagnostics.nonsmooth",
     "SharpnessVerdict": "hardgrad.gradients.diagnostics.nonsmooth",
     "audit_kinks": "hardgrad.gradients.diagnostics.kinks",
+    "chaos_report": "hardgrad.gradients.diagnostics.chaos",
     "check_gradient": "hardgrad.gradients.diagnostics.gradient_check",
     "l1_path": "hardgrad.gradients.diagnostics.nonsmooth",
+    "lyapunov_exponents": "hardgrad.gradients.diagnostics.chaos",
     "nondifferentiable_density_bound": "hardgrad.gradients.diagnostics.kinks",
     "saved_for_backward": "hardgrad.gradients.diagnostics.saved_memory",
     "sharpness": "hardgrad.gradients.diagnostics.nonsmooth",
