@@ -19,9 +19,11 @@ REPRODUCTIONS = (
     "flagship-small-tables",
     "implicit-differentiation",
     "implicit-hyperparameters",
+    "kink-audit",
     "memory-saving",
     "monotonic-sorting",
     "neural-ndcg",
+    "nonsmooth-training",
     "range-entropy",
     "wonderland-tour",
 )

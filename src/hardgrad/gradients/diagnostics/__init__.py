@@ -6,10 +6,30 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "ChaosReport": "hardgrad.gradients.diagnostics.chaos",
+    "ChaosVerdict": "hardgrad.gradients.diagnostics.chaos",
+    "GradientCheck": "hardgrad.gradients.diagnostics.gradient_check",
+    "GradientVerdict": "hardgrad.gradients.diagnostics.gradient_check",
+    "KinkReport": "hardgrad.gradients.diagnostics.kinks",
+    "KinkVerdict": "hardgrad.gradients.diagnostics.kinks",
+    "ModuleKinks": "hardgrad.gradients.diagnostics.kinks",
+    "PathPoint": "hardgrad.gradients.diagnostics.nonsmooth",
+    "PathReport": "hardgrad.gradients.diagnostics.nonsmooth",
+    "PathVerdict": "hardgrad.gradients.diagnostics.nonsmooth",
     "Report": "hardgrad.gradients.diagnostics.report",
     "SavedTensorReport": "hardgrad.gradients.diagnostics.saved_memory",
     "SavedTensorVerdict": "hardgrad.gradients.diagnostics.saved_memory",
+    "SharpnessReport": "hardgrad.gradients.diagnostics.nonsmooth",
+    "SharpnessVerdict": "hardgrad.gradients.diagnostics.nonsmooth",
+    "audit_kinks": "hardgrad.gradients.diagnostics.kinks",
+    "chaos_report": "hardgrad.gradients.diagnostics.chaos",
+    "check_gradient": "hardgrad.gradients.diagnostics.gradient_check",
+    "l1_path": "hardgrad.gradients.diagnostics.nonsmooth",
+    "lyapunov_exponents": "hardgrad.gradients.diagnostics.chaos",
+    "nondifferentiable_density_bound": "hardgrad.gradients.diagnostics.kinks",
     "saved_for_backward": "hardgrad.gradients.diagnostics.saved_memory",
+    "sharpness": "hardgrad.gradients.diagnostics.nonsmooth",
+    "step_floor": "hardgrad.gradients.diagnostics.nonsmooth",
 }
 __all__ = sorted(_HOMES)
 

@@ -35,10 +35,10 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        # Of what was not kept, only shape, dtype and device are read; one zero seen through a stride of 0 has them.
-        nothing = gradient.new_zeros(())
+        # Of what was not kept, only shape, dtype and device are read. Memory that nobody touches costs nothing on the CPU; a zero
+        # seen through strides of 0 would be written out in full by the kernels, which want it contiguous.
         x, weight = (
-            nothing.expand(shape) if kept is None else kept
+            gradient.new_empty(shape) if kept is None else kept
             for kept, shape in zip(ctx.saved_tensors, ctx.shapes, strict=True)
         )
         needs = list(ctx.needs_input_grad[:3])

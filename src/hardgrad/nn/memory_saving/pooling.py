@@ -35,7 +35,7 @@ class _FromShape(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        stand_in = gradient.new_zeros(()).expand(ctx.shape)
+        stand_in = gradient.new_empty(ctx.shape)  # never read
         return ctx.function(gradient, stand_in, *ctx.settings), None, None, None
 
 
@@ -83,53 +83,52 @@ class _MaxPool(torch.autograd.Function):
             return None, None
         (kept,) = ctx.saved_tensors
         indices = _from_bytes(kept, ctx.shape, ctx.window)
-        stand_in = gradient.new_zeros(()).expand(ctx.shape)
+        stand_in = gradient.new_empty(ctx.shape)  # never read
         three = len(ctx.window[0]) == 3
         back = aten.max_pool3d_with_indices_backward if three else aten.max_pool2d_with_indices_backward
         return back(gradient, stand_in, *ctx.window, indices), None
 
 
-def _origins(length: int, dim: int, window: _Window, like: Tensor) -> Tensor:
-    """Where each window begins along one spatial dimension, shaped to broadcast over the output."""
+def _begins(sides: Sequence[int], shape: Sequence[int], window: _Window, device: torch.device) -> Tensor:
+    """Flat position at which each window of the output begins; negative inside the padding."""
     _, stride, padding, _, _ = window
-    start = torch.arange(length, dtype=torch.int32, device=like.device) * stride[dim] - padding[dim]
-    return start.view(-1, *[1] * (len(stride) - 1 - dim))
+    result: Tensor | int = 0
+    for dim, length in enumerate(sides):
+        start = torch.arange(length, device=device) * stride[dim] - padding[dim]
+        result = result * shape[dim] + start.view(-1, *[1] * (len(sides) - 1 - dim))
+    assert isinstance(result, Tensor)
+    return result
+
+
+def _steps(shape: Sequence[int], window: _Window) -> list[int]:
+    """How far each place of a window lies behind its beginning, in flat positions."""
+    kernel, _, _, dilation, _ = window
+    steps = [0]
+    for dim, size in enumerate(kernel):
+        steps = [before * shape[dim] + place * dilation[dim] for before in steps for place in range(size)]
+    return steps
 
 
 def _to_bytes(indices: Tensor, shape: Sequence[int], window: _Window) -> Tensor:
-    """Positions of the maxima inside their windows; flat positions of 32 bits where a window has more than 256 places."""
-    kernel, _, _, dilation, _ = window
-    rest = indices.to(torch.int32)
-    if math.prod(kernel) > _BYTE:
-        return rest
-    dims = len(kernel)
-    code, radix = torch.zeros_like(rest), 1
-    for dim in reversed(range(dims)):
-        size = shape[dim - dims]
-        above = rest.div(size, rounding_mode="floor")
-        offset = rest - above * size - _origins(indices.shape[dim - dims], dim, window, indices)
-        if dilation[dim] > 1:
-            offset = offset.div(dilation[dim], rounding_mode="floor")
-        code += offset * radix
-        rest, radix = above, radix * kernel[dim]
-    return code.to(torch.uint8)
+    """Places of the maxima in their windows; flat positions of 32 bits where a window has more than 256 places."""
+    dims = len(window[0])
+    if math.prod(window[0]) > _BYTE:
+        return indices.to(torch.int32)
+    steps = _steps(shape[-dims:], window)
+    places = torch.zeros(max(steps) + 1, dtype=torch.uint8)
+    places[steps] = torch.arange(len(steps), dtype=torch.uint8)
+    behind = indices - _begins(indices.shape[-dims:], shape[-dims:], window, indices.device)
+    return places.to(indices.device).index_select(0, behind.view(-1)).view(behind.shape)
 
 
-def _from_bytes(code: Tensor, shape: Sequence[int], window: _Window) -> Tensor:
-    kernel, _, _, dilation, _ = window
-    if code.dtype != torch.uint8:
-        return code.long()
-    dims = len(kernel)
-    rest = code.to(torch.int32)
-    indices, plane = torch.zeros_like(rest), 1
-    for dim in reversed(range(dims)):
-        above = rest.div(kernel[dim], rounding_mode="floor")
-        place = (rest - above * kernel[dim]) * dilation[dim] + _origins(
-            code.shape[dim - dims], dim, window, code
-        )
-        indices += place * plane
-        rest, plane = above, plane * shape[dim - dims]
-    return indices.long()
+def _from_bytes(places: Tensor, shape: Sequence[int], window: _Window) -> Tensor:
+    if places.dtype != torch.uint8:
+        return places.long()
+    dims = len(window[0])
+    steps = torch.tensor(_steps(shape[-dims:], window), device=places.device)
+    return steps.index_select(0, places.view(-1).int()).view(places.shape) + _begins(
+        places.shape[-dims:], shape[-dims:], window, places.device
+    )
 
 
 def _each(value: Any, dims: int) -> tuple[int, ...]:
