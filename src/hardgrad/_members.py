@@ -9,7 +9,28 @@ REPRODUCTIONS = {
     "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
 }
 OPERATIONS = {
-    "hardgrad.functional.comparisons": ("greater", "sign"),
+    "hardgrad.functional.comparisons": (
+        "eq",
+        "greater",
+        "greater_equal",
+        "isclose",
+        "less",
+        "less_equal",
+        "ne",
+    ),
+    "hardgrad.functional.logical": (
+        "all",
+        "any",
+        "cumall",
+        "cumany",
+        "first_true",
+        "logical_and",
+        "logical_not",
+        "logical_or",
+        "logical_xor",
+    ),
+    "hardgrad.functional.piecewise": ("abs", "clamp", "hardtanh", "heaviside", "relu", "sign"),
+    "hardgrad.functional.rounding": ("ceil", "floor", "remainder", "round"),
     "hardgrad.functional.selection": ("sort",),
 }
 
