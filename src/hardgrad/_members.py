@@ -30,9 +30,12 @@ REPRODUCTIONS = (
 OPERATIONS = {
     "hardgrad.functional.choices": ("argmax", "argmin", "choice", "max", "min"),
     "hardgrad.functional.comparisons": ("eq", "greater", "greater_equal", "isclose", "less", "less_equal", "ne"),
+    "hardgrad.functional.logical": ("all", "any", "cumall", "cumany", "first_true", "logical_and", "logical_not", "logical_or", "logical_xor"),
     "hardgrad.functional.lookup": ("gather", "index_select", "narrow", "scatter", "take", "take_along_dim", "where"),
     "hardgrad.functional.orders": ("argsort", "kthvalue", "rank", "topk"),
+    "hardgrad.functional.piecewise": ("abs", "clamp", "hardtanh", "heaviside", "relu", "sign"),
     "hardgrad.functional.quantiles": ("median", "quantile"),
+    "hardgrad.functional.rounding": ("ceil", "floor", "remainder", "round"),
     "hardgrad.functional.selection": ("sort",),
     "hardgrad.functional.transport": ("matching",),
 }

@@ -41,6 +41,11 @@ def truths(generator: torch.Generator, dtype: torch.dtype, shape: tuple[int, ...
     return (sides + 0.05 + 0.3 * torch.rand(shape, generator=generator, dtype=torch.float64)).to(dtype)
 
 
+def crisp(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same arguments where the decision is made: truths become 0 and 1, other numbers whole."""
+    return tuple(a.round() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+
+
 def make(
     spec: OpSpec,
     *,
@@ -66,6 +71,11 @@ def make(
     if spec.inputs == "truth_pairs":
         return tuple(truths(generator, dtype, (*batch, n)) for _ in range(2)), {}
     raise AssertionError(f"{spec.name} has unknown inputs {spec.inputs!r}")
+
+
+def has_truths(spec: OpSpec) -> bool:
+    """Tell whether the operation takes degrees of truth."""
+    return isinstance(spec.inputs, str) and spec.inputs.startswith("truth")
 
 
 def has_lists(spec: OpSpec) -> bool:

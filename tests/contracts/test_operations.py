@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from operation_inputs import cases, has_lists, make
+from operation_inputs import cases, crisp, has_lists, has_truths, make
 from torch import Tensor
 
 import hardgrad
@@ -17,18 +17,22 @@ from hardgrad.core.errors import (
     ModeError,
     ParameterError,
     TemperatureError,
+    UnsupportedError,
 )
 from hardgrad.functional.results import Selection
 
 CASES = list(cases())
 EACH = pytest.mark.parametrize(("name", "method"), CASES)
-EACH_OPERATION = pytest.mark.parametrize("name", list(registry.operations))
+RELAXED = [name for name in registry.operations if registry.operations[name].methods]
+EACH_OPERATION = pytest.mark.parametrize("name", RELAXED)
 SMOOTH = 0.7  # a temperature at which the curves bend where the examples lie
 
 
 def call(name: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], **how: Any) -> Any:
     spec = registry.operations[name]
     option = {spec.option: method} if spec.option else {}
+    if method in spec.methods and spec.methods[method].limit is None:
+        how.pop("temperature", None)  # it has none
     return spec.function(*args, **kwargs, **option, **how)
 
 
@@ -65,6 +69,8 @@ def test_soft_becomes_exact_as_the_temperature_falls(name: str, method: str) -> 
     way = registry.operations[name].methods[method]
     for seed in range(3):
         args, kwargs = make(registry.operations[name], seed=seed)
+        if way.limit is None:
+            args = crisp(args)
         exact = hard_of(name, args, kwargs).double()
         cold = main_tensor(call(name, method, args, kwargs, temperature=way.limit))
         assert torch.allclose(cold, exact, atol=2e-3, rtol=1e-3)
@@ -110,6 +116,8 @@ def test_straight_through_has_the_relaxed_gradient(name: str, method: str) -> No
 
 @EACH
 def test_the_temperature_has_a_gradient(name: str, method: str) -> None:
+    if registry.operations[name].methods[method].limit is None:
+        return
     args, kwargs = make(registry.operations[name], batch=())
     level = torch.tensor(SMOOTH, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
@@ -182,6 +190,8 @@ def test_no_element_and_one(name: str, method: str, n: int) -> None:
     if callable(spec.inputs):
         return  # these say themselves what their sizes are
     args, kwargs = make(spec, n=n)
+    if spec.methods[method].limit is None:
+        args = crisp(args)
     try:
         exact = hard_of(name, args, kwargs)
     except (IndexError, RuntimeError, ValueError):
@@ -263,16 +273,9 @@ def test_bad_arguments_say_what_is_expected(name: str) -> None:
     spec = registry.operations[name]
     method = next(iter(spec.methods))
     args, kwargs = make(spec)
-    for bad in (
-        0.0,
-        -1.0,
-        float("nan"),
-        float("inf"),
-        "warm",
-        True,
-        torch.tensor(0.0),
-        torch.tensor(float("nan")),
-    ):
+    nan, infinity = float("nan"), float("inf")
+    bad_levels = (0.0, -1.0, nan, infinity, "warm", True, torch.tensor(0.0), torch.tensor(nan))
+    for bad in bad_levels if spec.methods[method].limit is not None else ():
         with pytest.raises(TemperatureError, match=rf"{name}\(\) got temperature"):
             call(name, method, args, kwargs, temperature=bad)
     with pytest.raises(ModeError):
@@ -283,7 +286,7 @@ def test_bad_arguments_say_what_is_expected(name: str) -> None:
         ):
             call(name, "nonsense", args, kwargs)
     first = floating(args)[0]
-    for dtype in (torch.bool, torch.complex64):
+    for dtype in (torch.complex64,) if has_truths(spec) else (torch.bool, torch.complex64):
         wrong = tuple(a.to(dtype) if k == first else a for k, a in enumerate(args))
         try:
             taken = main_tensor(call(name, method, wrong, kwargs))
@@ -298,7 +301,7 @@ def test_bad_arguments_say_what_is_expected(name: str) -> None:
 @EACH_OPERATION
 def test_whole_numbers_become_floating_where_they_must(name: str) -> None:
     spec = registry.operations[name]
-    if callable(spec.inputs) or spec.inputs.startswith("truth"):
+    if callable(spec.inputs) or has_truths(spec):
         return
     args, kwargs = make(spec)
     whole = tuple((4 * a).round().long() for a in args)
@@ -310,6 +313,31 @@ def test_whole_numbers_become_floating_where_they_must(name: str) -> None:
 
 
 @EACH_OPERATION
+def test_truths_may_be_boolean_and_nothing_outside_0_and_1(name: str) -> None:
+    spec = registry.operations[name]
+    if not has_truths(spec):
+        return
+    args, kwargs = make(spec)
+    method = next(iter(spec.methods))
+    booleans = tuple(a > 0.5 for a in args)
+    crisp_result = main_tensor(call(name, method, crisp(args), kwargs))
+    soft = main_tensor(call(name, method, booleans, kwargs))
+    assert soft.dtype == torch.get_default_dtype() and torch.equal(soft.double(), crisp_result)
+    for mode in ("soft", "st", "hard"):
+        with pytest.raises(InputError, match=rf"{name}\(\) got values outside"):
+            call(name, method, tuple(a + 0.5 for a in args), kwargs, mode=mode)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.operations if name not in RELAXED])
+def test_what_has_no_relaxed_form_says_so(name: str) -> None:
+    args, kwargs = make(registry.operations[name])
+    assert torch.equal(call(name, "", args, kwargs, mode="hard"), hard_of(name, args, kwargs))
+    for mode in ("soft", "st"):
+        with pytest.raises(UnsupportedError, match=rf"{name}\(\) .* Use "):
+            call(name, "", args, kwargs, mode=mode)
+
+
+@pytest.mark.parametrize("name", list(registry.operations))
 def test_documented(name: str) -> None:
     spec = registry.operations[name]
     text = spec.function.__doc__ or ""

@@ -22,7 +22,8 @@ class Method:
         have equal weights.
     bound : how far the soft result can be from the exact one, in words and in units of the temperature.
     when : when to choose it.
-    limit : a temperature at which the soft result is the exact one to 1e-3, on inputs that are at least 1 apart.
+    limit : a temperature at which the soft result is the exact one to 1e-3, on inputs that are at least 1 apart; None for a way that has
+        no temperature, whose soft result is the exact one on crisp inputs (truths of 0 and 1, whole numbers).
     smooth : True where the gradient is continuous, so that finite differences hold everywhere and it can be differentiated twice.
     weights : True where the result has `weights`.
     """
@@ -30,7 +31,7 @@ class Method:
     laws: frozenset[str] = frozenset()
     bound: str = ""
     when: str = ""
-    limit: float = 1e-4
+    limit: float | None = 1e-4
     smooth: bool = True
     weights: bool = False
 
@@ -45,7 +46,8 @@ class OpSpec:
     function : the operation.
     hard : what `mode="hard"` returns, called with the same arguments less those of the relaxation.
     option : the argument that chooses the way to relax, "method" or "kind"; empty where there is one way only.
-    methods : the ways by name; {"": Method()} where there is one only.
+    methods : the ways by name; {"": Method()} where there is one only, {} where the operation is exact and has none: in "soft" and "st" it
+        raises `UnsupportedError`, which names the alternative.
     inputs : the family of example inputs for the contract suite: "elements" f(x), "pairs" f(x, y), "along" f(x, dim), "truths" f(p),
         "truth_pairs" f(p, q), "truths_along" f(p, dim); or a function (generator, dtype, batch) -> (args, kwargs) that makes them, where
         batch is the shape in front of the dimension that the operation works on, and only tensors among args are differentiated.

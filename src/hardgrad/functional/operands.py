@@ -55,6 +55,7 @@ def settle(
     temperature: Any = None,
     mode: Mode | None = None,
     infinite: bool = False,
+    truths: bool = False,
     default_temperature: float = DEFAULT_TEMPERATURE,
 ) -> Operands:
     """Check the tensors of a call and settle its mode and temperature.
@@ -65,12 +66,13 @@ def settle(
     *tensors : what it computes with; in "soft" and "st" integers become the default floating dtype and halves are computed in float32.
     temperature, mode : as given by the caller; None stands for that of the surrounding block.
     infinite : True where -inf is a mask that the relaxed form understands.
+    truths : True where the tensors are degrees of truth: Booleans are legal, and become 0 and 1; numbers outside [0, 1] are refused.
     default_temperature : where neither the call nor a block says one.
 
     Raises
     ------
     InputTypeError : not a tensor; in "soft" and "st", a Boolean or complex tensor.
-    InputError : in "soft" and "st", NaN, or an infinity that the relaxed form cannot take.
+    InputError : in "soft" and "st", NaN, or an infinity that the relaxed form cannot take; in any mode, a truth outside [0, 1].
     TemperatureError : a temperature that is not positive and finite.
     ModeError : an unknown mode.
     """
@@ -80,14 +82,28 @@ def settle(
         if not isinstance(tensor, Tensor):
             raise InputTypeError(f"{name}() got a {type(tensor).__name__}; expected a torch.Tensor.")
     _check_temperature(name, level)
+    if truths:
+        for tensor in tensors:
+            check_truth(name, tensor)
     if resolved == "hard":
         return Operands(name, tensors, (), level, resolved, _result_dtype(tensors))
     for tensor in tensors:
-        check_real(name, tensor)
+        if not truths:
+            check_real(name, tensor)
         check_finite(name, tensor, masked=infinite, needs_gradient=resolved == "soft")
     dtype = _result_dtype(tensors)
     computing = torch.float32 if dtype in HALF else dtype
     return Operands(name, tensors, tuple(t.to(computing) for t in tensors), level, resolved, dtype)
+
+
+def operand(name: str, value: Any, like: Tensor) -> Tensor:
+    """Return a number as a tensor that goes with `like` without changing the dtype of the result; tensors stay as they are."""
+    if isinstance(value, Tensor) or not isinstance(like, Tensor):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputTypeError(f"{name}() got a {type(value).__name__}; expected a torch.Tensor or a number.")
+    dtype = like.dtype if like.is_floating_point() else torch.get_default_dtype()
+    return torch.full((), value, dtype=dtype, device=like.device)
 
 
 def check_real(name: str, tensor: Tensor) -> None:
@@ -100,6 +116,18 @@ def check_real(name: str, tensor: Tensor) -> None:
                 if tensor.dtype == torch.bool
                 else "Take its real part or its absolute value."
             )
+        )
+
+
+def check_truth(name: str, tensor: Tensor) -> None:
+    """Raise `InputTypeError` for a complex tensor and `InputError` for numbers outside [0, 1]; NaN is left to `check_finite`."""
+    if tensor.dtype == torch.bool:
+        return
+    check_real(name, tensor)
+    if values_are_checked(tensor) and bool(((tensor < 0) | (tensor > 1)).any()):
+        raise InputError(
+            f"{name}() got values outside [0, 1] in a tensor of shape {tuple(tensor.shape)}; expected degrees of truth. "
+            "Map scores to them first, by torch.sigmoid or a soft comparison."
         )
 
 

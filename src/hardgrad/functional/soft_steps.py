@@ -155,6 +155,26 @@ def soft_relu(x: Tensor, temperature: Any, kind: str = "logistic") -> Tensor:
     return x * member.step(v) if member.relu is None else temperature * member.relu(v)
 
 
+def soft_equal(x: Tensor, temperature: Any, kind: str = "logistic") -> Tensor:
+    """Return the soft version of x == 0: 1 at 0, towards 0 away from it.
+
+    Parameters
+    ----------
+    x, temperature : as for `soft_step`.
+    kind : one of `KINDS`, for 4 s(v) s(-v) with that step s; or "normal", for exp(-v^2).
+
+    Examples
+    --------
+    >>> soft_equal(torch.tensor([-1.0, 0.0, 0.25]), 0.5, "c0").tolist()
+    [0.0, 1.0, 0.75]
+    """
+    v = x / temperature
+    if kind == "normal":
+        return torch.exp(-v.square())
+    step = KINDS[kind].step
+    return 4.0 * step(v) * step(-v)
+
+
 def swap_error_bound(kind: str, temperature: float = 1.0) -> float:
     """Return how far a soft minimum of two numbers can lie above the minimum, in the units of the numbers.
 
