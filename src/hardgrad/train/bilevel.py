@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.gradients.hypergradients import HyperGradient, Method, hypergradient
 from hardgrad.gradients.pytrees import Rebuild, numeric_tensors
-from hardgrad.train.loop import Hardware, Shard, TrainingTask, train
+from hardgrad.train.loop import Hardware, TrainingTask, train
 
 Loss = Callable[[Any, Any, int], Tensor]
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -193,7 +193,7 @@ class _BilevelTask(TrainingTask):
         state |= {f"best.{k}": t for k, t in enumerate(self.best)}
         return state | {f"history.{name}": values for name, values in self.history.items()}
 
-    def loss(self, forward: Callable[..., Tensor], step: int, shard: Shard) -> Tensor:
+    def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
         trainer = self.trainer
         first = trainer.warmup + step * trainer.inner_steps if step else 0
         for k in range(first, trainer.warmup + (step + 1) * trainer.inner_steps):
@@ -201,8 +201,8 @@ class _BilevelTask(TrainingTask):
         found = self._hypergradient(step)
         self._remember(step, found)
         grads, _ = numeric_tensors("BilevelTrainer.fit", "hypergradient", found.grads)
-        parts = [(t * g).sum() for t, g in zip(self.module.tensors, grads, strict=True)]
-        return torch.stack(parts).sum()  # its gradient in the hyperparameters is the hypergradient
+        terms = [(t * g).sum() for t, g in zip(self.module.tensors, grads, strict=True)]
+        return torch.stack(terms).sum()  # its gradient in the hyperparameters is the hypergradient
 
     def _inner_step(self, k: int) -> None:
         self.inner.zero_grad()

@@ -77,29 +77,31 @@ class TrainingTask(ABC):
     """What is trained.
 
     Attributes: `key` (names the stage in a checkpoint), `phase` (shown to the user), `steps`, `module` (its parameters are trained), and
-    `parts`: how many parts of equal shape every batch falls into.
+    `parts`: how many parts of equal shape every batch falls into; a task of one part is computed by every process, whole.
     """
 
     key: str
     phase: str
     steps: int
     module: nn.Module
-    parts: int
+    parts: int = 1
 
     @abstractmethod
     def optimizer(self) -> torch.optim.Optimizer:
         """Return the optimiser of the module's parameters; its state is part of the checkpoint."""
 
-    @abstractmethod
     def copies(self, count: int) -> nn.Module:
         """Return a module like `module` in which every parameter stands `count` times along its first axis; the loop fills it.
 
-        What it computes for one copy must not depend, to the bit, on how many copies there are.
+        What it computes for one copy must not depend, to the bit, on how many copies there are. A task of one part is not asked.
         """
+        raise NotImplementedError(f"{type(self).__name__} has {self.parts} parts and does not say how it is copied.")
 
     @abstractmethod
     def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
         """Return the sum of the losses of some parts of this step's batch, each through its own one of the copies.
+
+        A task of one part gets its own module as the only copy.
 
         Summed over all parts it is the loss of the batch. Batches must follow from `step` alone: that makes the work resumable.
         """
@@ -229,6 +231,8 @@ class _Gradients:
 
     def __init__(self, fabric: Any, task: TrainingTask) -> None:
         self.fabric, self.task = fabric, task
+        if task.parts == 1:
+            return
         self.mine = range(fabric.global_rank, task.parts, fabric.world_size)
         self.copies = task.copies(len(self.mine)).to(fabric.device)
         self.parameters = [p for p in task.module.parameters() if p.requires_grad]
@@ -237,6 +241,14 @@ class _Gradients:
 
     def set(self, step: int) -> None:
         """Set the gradients of the module's parameters to those of the batch of this step."""
+        if self.task.parts == 1:
+            self.task.module.zero_grad()
+            self.task.loss(self.task.module, step, range(1)).backward()
+        else:
+            self._set_by_parts(step)
+        self.task.add_penalty()
+
+    def _set_by_parts(self, step: int) -> None:
         with torch.no_grad():
             for parameter, spread in zip(self.parameters, self.spread, strict=True):
                 spread.copy_(parameter)
@@ -248,7 +260,6 @@ class _Gradients:
         ):
             grad = torch.zeros_like(spread) if copy.grad is None else copy.grad.view(spread.shape)
             parameter.grad = self._of_all_parts(grad).sum(dim=0)
-        self.task.add_penalty()
 
     def _of_all_parts(self, mine: Tensor) -> Tensor:
         """The gradients of all parts, in order. Every process sends as many as the first; what is beyond the last part is cut off."""
