@@ -22,3 +22,6 @@ def declare() -> None:
     registry.reproductions.register_lazy(
         "nonsmooth-training", "hardgrad.reproductions.nonsmooth_training:nonsmooth_training"
     )
+    registry.reproductions.register_lazy(
+        "chaos-gradients", "hardgrad.reproductions.chaos_gradients:chaos_gradients"
+    )
