@@ -15,6 +15,7 @@ ESTIMATORS = {
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
+    "chaos-gradients",
     "error-free-swaps",
     "flagship-small-tables",
     "implicit-differentiation",

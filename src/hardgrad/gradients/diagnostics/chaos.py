@@ -123,9 +123,10 @@ def _push(step: Step, states: Tensor, params: Tensor, basis: Tensor) -> tuple[Te
     columns = []
     following = states
     for k in range(basis.shape[2]):
-        following, column = torch.func.jvp(
+        moved: Any = torch.func.jvp(
             lambda s: torch.func.vmap(step, in_dims=(0, None))(s, params), (states,), (basis[:, :, k],)
         )
+        following, column = moved
         columns.append(column)
     return following, torch.stack(columns, 2)
 
