@@ -79,8 +79,9 @@ def sort(
     descending : largest first.
     temperature : positive number or tensor that broadcasts to the shape of x without `dim`, in the units of x; by default that of the
         surrounding `hardgrad.mode` block, else 0.1. Small is hard.
-    method : how to relax, one of "softsort", "network" (a sorting network of relaxed swaps), "neural_sort", "sinkhorn" (rows and columns of the weights sum to 1), "permutahedron" and
-        "permutahedron_kl" (no weights, O(n log n), and the temperature is in the inverse units of x).
+    method : how to relax, one of "softsort", "network" (a sorting network of relaxed swaps), "neural_sort", "sinkhorn" (rows and columns
+        of the weights sum to 1), "permutahedron" and "permutahedron_kl" (no weights, O(n log n), and the temperature is in the inverse
+        units of x).
     network : of method "network": "odd_even" (the default), "bitonic" (fewer layers), or layers of pairs (wire of the smaller, wire of
         the larger).
     kind : of method "network": the soft step of a swap, one of `KINDS` or "art"; by default "cauchy". The gradients of cauchy, reciprocal
@@ -137,8 +138,8 @@ def _made(weights: Weights) -> Tensor | str:
 
 def _sort_by_projection(entropic: bool, x: Tensor, temperature: Any, descending: bool) -> RelaxedSort:
     return soft_sort(x, temperature, descending, entropic), (
-        "sort() has no weights with method='permutahedron': it never makes an n x n matrix. Use method='softsort', 'neural_sort' or "
-        "'sinkhorn'."
+        "sort() has no weights with method='permutahedron': it never makes an n x n matrix. Use method='softsort', 'network', "
+        "'neural_sort' or 'sinkhorn'."
     )
 
 

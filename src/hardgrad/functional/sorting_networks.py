@@ -65,20 +65,16 @@ def network_sort(
     if isinstance(temperature, Tensor) and temperature.dim():
         temperature = temperature.expand(*batch, 1).reshape(-1)
     step = art_step if kind == "art" else _step_of(kind)
-    sorted_, soft, hard = _values(
-        x.reshape(-1, n).mT.contiguous(), temperature, plan, step, swap == "error_free"
+    wires = x.reshape(-1, n).mT.contiguous()
+    ordered, soft, hard = _values(
+        -wires if descending else wires, temperature, plan, step, swap == "error_free"
     )
-    if descending:
-        sorted_ = sorted_.flip(0)
 
     def weights() -> Tensor:
-        like = x.reshape(-1, n).mT
-        mixed = (_mixed_plainly if _needs_plain(*soft) else _mixed)(plan, like, soft, hard)
-        if descending:
-            mixed = mixed.flip(-2)
+        mixed = (_mixed_plainly if _needs_plain(*soft) else _mixed)(plan, wires, soft, hard)
         return mixed.reshape(*batch, n, n)
 
-    return sorted_.mT.reshape(x.shape), weights
+    return (-ordered if descending else ordered).mT.reshape(x.shape), weights
 
 
 def _step_of(kind: str) -> Callable[[Tensor, Any], Tensor]:

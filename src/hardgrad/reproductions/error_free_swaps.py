@@ -33,7 +33,7 @@ def error_free_swaps(scale: Scale) -> Sequence[Measured]:
 def _exactness(vectors: int) -> list[Measured]:
     import torch
 
-    import hardgrad.functional as HF
+    from hardgrad.functional import softening_error, sort
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(vectors, 15, generator=generator)
@@ -42,12 +42,12 @@ def _exactness(vectors: int) -> list[Measured]:
     x[third : 2 * third] *= 1e8
     wrong, broken = 0, 0
     for network in ("odd_even", "bitonic"):
-        found = HF.sort(x, method="network", network=network, swap="error_free", mode="soft")
+        found = sort(x, method="network", network=network, swap="error_free", mode="soft")
         wrong += int((found.values != x.sort(-1).values).any(-1).sum())
         zeros_and_ones = ((found.weights == 0) | (found.weights == 1)).all(-1).all(-1)
         sums = (found.weights.sum(-1) == 1).all(-1) & (found.weights.sum(-2) == 1).all(-1)
         broken += int((~(zeros_and_ones & sums)).sum())
-    error = HF.softening_error(torch.randn(200, 15, generator=generator), temperature=TEMPERATURE)
+    error = softening_error(torch.randn(200, 15, generator=generator), temperature=TEMPERATURE)
     return [
         Measured.exactly("vectors that differ from torch.sort after error-free swaps", wrong, 0),
         Measured.exactly("matrices that are no permutation after error-free swaps", broken, 0),
@@ -69,17 +69,17 @@ def _equivariance() -> Measured:
 
 
 def _soft_loss(scores: Any, items: Any, labels: Any) -> Any:
-    import hardgrad.functional as HF
+    from hardgrad.functional import sort
     from hardgrad.losses import PermutationBCE
 
-    return PermutationBCE()(HF.sort(scores, temperature=TEMPERATURE, method="network").weights, labels)
+    return PermutationBCE()(sort(scores, temperature=TEMPERATURE, method="network").weights, labels)
 
 
 def _error_free_loss(scores: Any, items: Any, labels: Any) -> Any:
-    import hardgrad.functional as HF
+    from hardgrad.functional import sort
     from hardgrad.losses import HardPermutationLoss
 
-    exact = HF.sort(scores, temperature=TEMPERATURE, method="network", swap="error_free", mode="st").weights
+    exact = sort(scores, temperature=TEMPERATURE, method="network", swap="error_free", mode="st").weights
     return _soft_loss(scores, items, labels) + HardPermutationLoss()(exact, items, labels)
 
 

@@ -52,13 +52,13 @@ def _jacobians(vectors: int) -> list[Measured]:
     """How often a larger input makes a sorted output smaller."""
     import torch
 
-    import hardgrad.functional as HF
+    from hardgrad.functional import sort
 
     x = torch.randn(vectors, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def negative(kind: str, temperature: float) -> tuple[float, float]:
         def values(v: Any) -> Any:
-            return HF.sort(v, temperature=temperature, method="network", kind=kind).values.sum(0)
+            return sort(v, temperature=temperature, method="network", kind=kind).values.sum(0)
 
         jacobian = torch.autograd.functional.jacobian(values, x, vectorize=True)
         return float((jacobian < -1e-12).double().mean()), float(jacobian.min())
@@ -83,13 +83,13 @@ def _swap_errors() -> list[Measured]:
     """The largest error of one swap over distances up to 1e4 temperatures, as a share of its supremum."""
     import torch
 
-    import hardgrad.functional as HF
+    from hardgrad.functional import sort
 
     distance = torch.logspace(-3, 4, 20_001, dtype=torch.float64)
     pairs = torch.stack([torch.zeros_like(distance), distance], dim=-1)
     found = []
     for kind, bound in SUPREMA.items():
-        error = float(HF.sort(pairs, temperature=1.0, method="network", kind=kind).values[:, 0].max())
+        error = float(sort(pairs, temperature=1.0, method="network", kind=kind).values[:, 0].max())
         found.append(Measured.at_least(f"largest swap error / supremum, {kind}", error / bound, 0.99))
         found.append(Measured.at_most(f"largest swap error / supremum, {kind}", error / bound, 1 + 1e-6))
     return found
@@ -122,16 +122,16 @@ def _learn(
 
 
 def _network_weights(kind: str, temperature: float) -> Callable[[Any], Any]:
-    import hardgrad.functional as HF
+    from hardgrad.functional import sort
 
-    return lambda scores: HF.sort(scores, temperature=temperature, method="network", kind=kind).weights
+    return lambda scores: sort(scores, temperature=temperature, method="network", kind=kind).weights
 
 
 def _against_neural_sort(data: DigitLists, steps: int, seeds: int, smoke: bool) -> list[Measured]:
-    import hardgrad.functional as HF
+    from hardgrad.functional import sort
 
     def neural(scores: Any) -> Any:
-        return HF.sort(scores, temperature=1.0, method="neural_sort").weights
+        return sort(scores, temperature=1.0, method="neural_sort").weights
 
     ways = {"cauchy network": _network_weights("cauchy", TEMPERATURE), "NeuralSort": neural}
     exact = {
@@ -169,7 +169,7 @@ def _beside_diffsort(sizes: Sequence[int], times: bool) -> list[Measured]:
     import torch
     from diffsort import DiffSortNet
 
-    import hardgrad.functional as HF
+    from hardgrad.functional import sort
 
     found = []
     for n in sizes:
@@ -177,7 +177,7 @@ def _beside_diffsort(sizes: Sequence[int], times: bool) -> list[Measured]:
         peer = DiffSortNet("odd_even", n)
 
         def ours(v: Any) -> Any:
-            return HF.sort(v, temperature=TEMPERATURE, method="network").weights
+            return sort(v, temperature=TEMPERATURE, method="network").weights
 
         def theirs(v: Any, peer: Any = peer) -> Any:
             return peer(v)[1].mT
