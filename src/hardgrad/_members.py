@@ -18,6 +18,8 @@ OPERATIONS = {
         "less_equal",
         "ne",
     ),
+    "hardgrad.functional.counting": ("bucketize", "histogram", "nearest", "unique_count"),
+    "hardgrad.functional.exact_only": ("argwhere", "bincount", "nonzero"),
     "hardgrad.functional.logical": (
         "all",
         "any",

@@ -9,11 +9,15 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "Histogram": "hardgrad.functional.counting",
     "KINDS": "hardgrad.functional.soft_steps",
     "Selection": "hardgrad.functional.results",
     "abs": "hardgrad.functional.piecewise",
     "all": "hardgrad.functional.logical",
     "any": "hardgrad.functional.logical",
+    "argwhere": "hardgrad.functional.exact_only",
+    "bincount": "hardgrad.functional.exact_only",
+    "bucketize": "hardgrad.functional.counting",
     "ceil": "hardgrad.functional.rounding",
     "clamp": "hardgrad.functional.piecewise",
     "cumall": "hardgrad.functional.logical",
@@ -26,6 +30,7 @@ _HOMES = {
     "greater_equal": "hardgrad.functional.comparisons",
     "hardtanh": "hardgrad.functional.piecewise",
     "heaviside": "hardgrad.functional.piecewise",
+    "histogram": "hardgrad.functional.counting",
     "isclose": "hardgrad.functional.comparisons",
     "less": "hardgrad.functional.comparisons",
     "less_equal": "hardgrad.functional.comparisons",
@@ -34,6 +39,8 @@ _HOMES = {
     "logical_or": "hardgrad.functional.logical",
     "logical_xor": "hardgrad.functional.logical",
     "ne": "hardgrad.functional.comparisons",
+    "nearest": "hardgrad.functional.counting",
+    "nonzero": "hardgrad.functional.exact_only",
     "relu": "hardgrad.functional.piecewise",
     "remainder": "hardgrad.functional.rounding",
     "round": "hardgrad.functional.rounding",
@@ -43,6 +50,7 @@ _HOMES = {
     "soft_step": "hardgrad.functional.soft_steps",
     "sort": "hardgrad.functional.selection",
     "swap_error_bound": "hardgrad.functional.soft_steps",
+    "unique_count": "hardgrad.functional.counting",
 }
 __all__ = sorted(_HOMES)
 
