@@ -39,6 +39,7 @@ OPERATIONS = {
         "less_equal",
         "ne",
     ),
+    "hardgrad.functional.counting": ("bincount", "bucketize", "histogram", "mode", "nearest", "unique_count"),
     "hardgrad.functional.logical": (
         "all",
         "any",

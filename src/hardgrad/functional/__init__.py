@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "Histogram": "hardgrad.functional.counting",
     "KINDS": "hardgrad.functional.soft_steps",
     "Selection": "hardgrad.functional.results",
     "abs": "hardgrad.functional.piecewise",
@@ -17,7 +18,10 @@ _HOMES = {
     "argmax": "hardgrad.functional.choices",
     "argmin": "hardgrad.functional.choices",
     "argsort": "hardgrad.functional.orders",
+    "argwhere": "hardgrad.functional.exact_only",
+    "bincount": "hardgrad.functional.exact_only",
     "black_box": "hardgrad.functional.solvers",
+    "bucketize": "hardgrad.functional.counting",
     "ceil": "hardgrad.functional.rounding",
     "choice": "hardgrad.functional.choices",
     "clamp": "hardgrad.functional.piecewise",
@@ -35,6 +39,7 @@ _HOMES = {
     "gumbel_sinkhorn": "hardgrad.functional.transport",
     "hardtanh": "hardgrad.functional.piecewise",
     "heaviside": "hardgrad.functional.piecewise",
+    "histogram": "hardgrad.functional.counting",
     "index_select": "hardgrad.functional.lookup",
     "isclose": "hardgrad.functional.comparisons",
     "isotonic_regression": "hardgrad.functional.isotonic",
@@ -51,6 +56,8 @@ _HOMES = {
     "min": "hardgrad.functional.choices",
     "narrow": "hardgrad.functional.lookup",
     "ne": "hardgrad.functional.comparisons",
+    "nearest": "hardgrad.functional.counting",
+    "nonzero": "hardgrad.functional.exact_only",
     "quantile": "hardgrad.functional.quantiles",
     "rank": "hardgrad.functional.orders",
     "relu": "hardgrad.functional.piecewise",
@@ -69,6 +76,7 @@ _HOMES = {
     "take": "hardgrad.functional.lookup",
     "take_along_dim": "hardgrad.functional.lookup",
     "topk": "hardgrad.functional.orders",
+    "unique_count": "hardgrad.functional.counting",
     "where": "hardgrad.functional.lookup",
 }
 __all__ = sorted(_HOMES)
