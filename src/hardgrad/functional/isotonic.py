@@ -64,7 +64,7 @@ def soft_sort(x: Tensor, temperature: Any, descending: bool = False, entropic: b
 
     Source: as for `soft_rank`.
     """
-    z = _descending(x) / temperature
+    z: Tensor = _descending(x) / temperature
     if entropic:
         z, w = torch.broadcast_tensors(z, x.gather(-1, order_of(x.detach())))
         start = blocks_of(z.detach(), w.detach(), True)
@@ -72,7 +72,8 @@ def soft_sort(x: Tensor, temperature: Any, descending: bool = False, entropic: b
         values = (z - _first(z, start)) - of_z + _first(w, start) + of_w
     else:
         values = project_sorted(z, x)
-    return values if descending else values.flip(-1)
+    ordered: Tensor = values if descending else values.flip(-1)
+    return ordered
 
 
 def isotonic_regression(y: Tensor, dim: int = -1, *, increasing: bool = True) -> Tensor:

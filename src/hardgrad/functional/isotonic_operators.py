@@ -16,7 +16,7 @@ from torch import Tensor
 CLOSED_FORM_SIZE = 512
 
 
-# --- what they compute ----------------------------------------------------------------------------------------------------------------
+# what they compute
 def _rows(tensor: Tensor) -> Any:
     """A tensor (..., n) as an array of rows; where that can be, of its own memory."""
     n = tensor.shape[-1]
@@ -128,7 +128,7 @@ def closed_form_blocks(z: Tensor, w: Tensor, entropic: bool) -> Tensor:
     return torch.where(falls, place, 0).cummax(-1).values
 
 
-# --- their registration ---------------------------------------------------------------------------------------------------------------
+# their registration
 def _like(tensor: Tensor) -> Tensor:
     return tensor.new_empty(tensor.shape)
 
@@ -182,7 +182,7 @@ def blocks_of(z: Tensor, w: Tensor, entropic: bool) -> Tensor:
     return cast(Tensor, _blocks_op(z, w, entropic) if _watched(z) else _blocks(z, w, entropic))
 
 
-# --- their gradients --------------------------------------------------------------------------------------------------------------------
+# their gradients
 def _differentiable(
     compute: Callable[..., Any],
     op: Callable[..., Any],

@@ -70,7 +70,7 @@ def _exactly(call: Operands, result: Callable[[], Tensor]) -> Tensor:
     return result() if call.mode == "hard" else result().to(call.dtype)
 
 
-# --- examples for the contract suite -----------------------------------------------------------------------------------------------------
+# examples for the contract suite
 def _numbers(generator: torch.Generator, shape: tuple[int, ...]) -> Tensor:
     return torch.rand(shape, generator=generator, dtype=torch.float64) * 4.0 - 2.0
 
@@ -121,7 +121,7 @@ def _where_example(generator: torch.Generator, dtype: torch.dtype, batch: tuple[
     ), {}
 
 
-# --- where ---------------------------------------------------------------------------------------------------------------------------------
+# where
 def exact_where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return torch.where; a degree of truth above 1/2 is true."""
     return torch.where(condition if condition.dtype == torch.bool else condition > 0.5, x, y)
@@ -172,7 +172,7 @@ def where(
     return call.result(lambda: exact_where(condition, x, y), soft)
 
 
-# --- reading --------------------------------------------------------------------------------------------------------------------------------
+# reading
 def exact_index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
     """Return torch.index_select at the positions nearest to `index`."""
     return torch.index_select(x, dim, _whole_positions(index, 1, x.shape[dim]))
@@ -398,14 +398,15 @@ def narrow(
 
     def soft() -> Tensor:
         values, first = call.tensors
-        windows = values.movedim(axis, -1).unfold(-1, length, 1)  # (..., starts, length)
+        starts = torch.arange(size - length + 1, device=x.device).unsqueeze(-1)
+        windows = values.movedim(axis, -1)[..., starts + torch.arange(length, device=x.device)]
         weights = _weights(call, first, 0, windows.shape[-2])
         return (weights.unsqueeze(-1) * windows).sum(-2).movedim(-1, axis)
 
     return call.result(lambda: exact_narrow(x, axis, place, length), soft)
 
 
-# --- writing --------------------------------------------------------------------------------------------------------------------------------
+# writing
 def exact_scatter(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Return torch.scatter at the positions nearest to `index`."""
     return torch.scatter(x, dim, _along(x, dim, index), src)

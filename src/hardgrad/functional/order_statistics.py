@@ -62,7 +62,8 @@ def _roots(x: Tensor, places: Tensor, temperature: Any) -> Tensor:
     for _ in range(2):
         share = torch.sigmoid(q.unsqueeze(-1) - z)
         q = q - (share.mean(-1) - level) / (share * (1.0 - share)).mean(-1)
-    return q * (t.squeeze(-1) if isinstance(t, Tensor) and t.dim() else t)
+    root: Tensor = q * (t.squeeze(-1) if isinstance(t, Tensor) and t.dim() else t)
+    return root
 
 
 def one_statistic(

@@ -78,7 +78,7 @@ def argsort(
     return call.result(lambda: torch.argsort(x, dim=lists.axis, descending=descending, stable=True), soft)
 
 
-# --- rank -----------------------------------------------------------------------------------------------------------------------------
+# rank
 def _pairwise(x: Tensor, temperature: Any, kind: str) -> Tensor:
     ahead = soft_step(x.unsqueeze(-1) - x.unsqueeze(-2), per_list(temperature), kind)
     return 0.5 + ahead.sum(-1)
@@ -181,7 +181,7 @@ def rank(
     )
 
 
-# --- topk and kthvalue ------------------------------------------------------------------------------------------------------------------
+# topk and kthvalue
 def _rows_of(relax: Callable[..., Tensor], x: Tensor, temperature: Any, k: int) -> Tensor:
     return relax(x, temperature, True)[..., :k, :]
 

@@ -24,11 +24,12 @@ def topk_rows(x: Tensor, temperature: Any, k: int) -> Tensor:
     >>> topk_rows(torch.tensor([0.0, 2.0, 1.75, 1.0]), 0.5, 2).tolist()
     [[0.0, 0.75, 0.25, 0.0], [0.0, 0.25, 0.75, 0.0]]
     """
-    z = x / temperature
+    z: Tensor = x / temperature
     if k == 0 or z.shape[-1] == 0:
-        return z.unsqueeze(-2).expand(*z.shape[:-1], k, z.shape[-1])
+        return z.new_zeros((*z.shape[:-1], k, z.shape[-1]))
     nested = capped_simplex(z, torch.arange(1, k + 1, dtype=z.dtype, device=z.device))
-    return torch.cat([nested[..., :1, :], nested.diff(dim=-2)], dim=-2)
+    rows: Tensor = torch.cat([nested[..., :1, :], nested.diff(dim=-2)], dim=-2)
+    return rows
 
 
 def capped_simplex(z: Tensor, totals: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ def _newton_step(logits: Tensor, g: Tensor) -> Tensor:
     sums = plan.sum(-2)
     slope = sums.unsqueeze(-1) * eye - plan.mT @ plan + regular
     step = torch.linalg.solve(slope, (sums - 1.0).unsqueeze(-1)).squeeze(-1)
-    return g - step.clamp(-1.0, 1.0)  # far from the solution a long step would lead astray
+    bounded: Tensor = step.clamp(-1.0, 1.0)  # far from the solution a long step would lead astray
+    return g - bounded
 
 
 def _column_potentials(logits: Tensor, start: Tensor | None, iterations: int, tolerance: float) -> Tensor:
@@ -121,7 +122,7 @@ def _columns_are_balanced(logits: Tensor, g: Tensor, tolerance: float) -> bool:
     return float((sums - 1.0).abs().max()) < tolerance
 
 
-# --- the exact assignment -------------------------------------------------------------------------------------------------------------
+# the exact assignment
 def _assign(cost: Tensor) -> Tensor:
     from scipy.optimize import linear_sum_assignment
 

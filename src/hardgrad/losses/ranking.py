@@ -5,7 +5,7 @@ All take `loss(scores, relevance, mask=None, sample_weight=None)` with lists of 
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ class _ListLoss(nn.Module):
         ):
             shapes = (scores, relevance) if mask is None else (scores, relevance, mask)
             raise InputError(
-                f"{name} got shapes {', '.join(str(tuple(t.shape)) for t in shapes)}; expected (lists, items) for scores, relevance and mask."
+                f"{name} got shapes {', '.join(str(tuple(t.shape)) for t in shapes)}; expected (lists, items) for all."
             )
         if mask is not None and mask.dtype != torch.bool:
             raise InputError(
@@ -362,4 +362,4 @@ class LambdaLoss(_PairLoss):
             )
             if self.k is not None:
                 change = change * (torch.minimum(place.unsqueeze(-1), place.unsqueeze(-2)) < self.k)
-        return cast(Tensor, (wrong * change).sum((-1, -2)))
+        return (wrong * change).sum((-1, -2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any, Self
 
 import numpy as np
@@ -217,7 +218,7 @@ class _Lists:
 def _network(features: int, hidden: tuple[int, ...]) -> nn.Sequential:
     widths = (features, *hidden)
     layers: list[nn.Module] = []
-    for width, following in zip(widths[:-1], widths[1:], strict=True):
+    for width, following in itertools.pairwise(widths):
         layers += [nn.Linear(width, following), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(widths[-1], 1))
 
