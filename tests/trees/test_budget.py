@@ -175,4 +175,11 @@ def test_compress_says_what_it_cost():
     with pytest.raises(DataError, match="holds 'maybe', which is no class"):
         compress(large, {**table, "sick": np.where(y == 1, "1", "maybe")}, budget="250 bytes", target="sick")
     with pytest.raises(BudgetError, match="forest to compress takes"):
-        compress(large, table, budget="26 bytes", target="sick")
+        holes = {
+            name: np.where(np.arange(len(y)) % 9 == 0, np.nan, x)
+            for name, x in table.items()
+            if name != "sick"
+        }
+        compress(
+            large, {**holes, "sick": y}, budget="24 bytes", target="sick"
+        )  # one tree of two leaves takes 25
