@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import _small_sections as sections
@@ -58,3 +59,18 @@ _SECTIONS: dict[str, Callable[[Sequence[Row], Promises], list[str]]] = {
     "bytes": sections.bytes,
     "time": sections.time,
 }
+
+
+def with_bytes(page: str, rows: Sequence[Row]) -> str:
+    """Return a page with the part on bytes measured anew: its promises, its section and how often it was measured."""
+    rows = [row for row in rows if row["part"] == "bytes"]
+    promises = Promises()
+    section = "\n".join(sections.bytes(rows, promises))
+    lines = page.split("\n")
+    first = next(k for k, line in enumerate(lines) if line.startswith("| bytes:"))
+    lines = [line for line in lines if not line.startswith("| bytes:")]
+    page = "\n".join([*lines[:first], *promises.lines, *lines[first:]])
+    begin = page.index("## Bytes\n")
+    end = page.find("\n## ", begin)
+    page = page[:begin] + section.rstrip() + "\n" + ("" if end < 0 else page[end:])
+    return re.sub(r"bytes: \d+ tables, seeds \[[^]]*\]", _counts({"bytes": rows}).rstrip("."), page)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import _small_parts as parts
 import _tables as tables
-from _small_report import report
+from _small_report import report, with_bytes
 from _timing import load, machine
 from hardgrad.core.files import write_text
 
@@ -94,6 +94,9 @@ def main() -> None:
     parser.add_argument(
         "--report-only", action="store_true", help="measure nothing; write what is remembered"
     )
+    parser.add_argument(
+        "--only-bytes-anew", action="store_true", help="keep the page but for the part on bytes"
+    )
     options = parser.parse_args()
     begun = time.perf_counter()
     wanted = [job for job in jobs(options.parts, options.tables, options.seeds) if not job.path.exists()]
@@ -104,7 +107,11 @@ def main() -> None:
         run(job, options.threads)
         print(f"{k + 1}/{len(wanted)} {job.part} {job.table} seed {job.seed} size {job.size}", flush=True)
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(CACHE.glob("*/*.json"))]
-    write_text(RESULT, report(rows, f"{machine()}; {os.cpu_count()} processors, load {load()}."))
+    if options.only_bytes_anew:
+        page = with_bytes(RESULT.read_text(encoding="utf-8"), rows)
+    else:
+        page = report(rows, f"{machine()}; {os.cpu_count()} processors, load {load()}.")
+    write_text(RESULT, page)
     print(f"written: {RESULT}")
 
 
