@@ -73,8 +73,10 @@ def measure(network: str, n: int, turns: int) -> str:
         turns=turns,
     )
     mine, peers, rows = seconds["ours"], seconds["diffsort"], seconds["rows"] * BATCH / few
-    return f"| {network} | {n} | {1e3 * mine:.1f} | {1e3 * peers:.1f} | {peers / mine:.1f} | {1e3 * rows:,.0f} | "
+    return (
+        f"| {network} | {n} | {1e3 * mine:.1f} | {1e3 * peers:.1f} | {peers / mine:.1f} | {1e3 * rows:,.0f} | "
         f"{rows / mine:,.0f} | {apart:.0e} |"
+    )
 
 
 def main() -> None:

@@ -107,7 +107,7 @@ class HardPermutationLoss(nn.Module):
 
     def __init__(self, group: int = 4) -> None:
         super().__init__()
-        if isinstance(group, bool) or not isinstance(group, int) or group < 2:
+        if type(group) is not int or group < 2:
             raise ParameterError(f"HardPermutationLoss got group={group!r}; expected at least 2 members.")
         self.group = group
 

@@ -57,7 +57,7 @@ class SortingNetwork(Relaxed):
         descending: bool = False,
     ) -> None:
         super().__init__(temperature)
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        if type(n) is not int or n < 0:
             raise ParameterError(f"SortingNetwork got n={n!r}; expected the length of the lists.")
         check_swap("SortingNetwork", kind, swap)
         self.n, self.kind, self.swap, self.descending = n, kind, swap, descending
