@@ -10,7 +10,7 @@ import torch
 from diffsort import DiffSortNet
 from torch import Tensor
 
-import hardgrad.functional as HF  # noqa: N812
+import hardgrad.functional as HF
 from _timing import alternate, load, machine
 from hardgrad.core.files import write_text
 from hardgrad.functional.network_layers import network_layers

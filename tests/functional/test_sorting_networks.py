@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import hardgrad.functional as HF  # noqa: N812
+import hardgrad.functional as HF
 from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.functional.network_layers import network_layers
 from hardgrad.functional.sorting_networks import SWAP_KINDS, Block, Scattered, _plan

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-import hardgrad.functional as HF  # noqa: N812
+import hardgrad.functional as HF
 from hardgrad.core.errors import InputError, InputTypeError, ParameterError
 from hardgrad.losses import HardPermutationLoss, PermutationBCE, permutation_target
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import hardgrad
-import hardgrad.functional as HF  # noqa: N812
+import hardgrad.functional as HF
 from hardgrad.core.errors import InputError, ParameterError, TemperatureError
 from hardgrad.nn import PermutationEquivariantScorer, SortingNetwork
 

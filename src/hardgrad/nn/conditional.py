@@ -173,7 +173,7 @@ class ExactConditionalBlock(nn.Module):
         """Return the outputs, (batch, outputs)."""
         gates = self.gates(x)
         first, activation, last = self.expert
-        out = last.bias.expand(len(x), -1).clone()
+        out: Tensor = last.bias.expand(len(x), -1).clone()
         for group in range(self.groups):
             chosen = gates[:, group].nonzero().squeeze(-1)
             units = slice(group * self.group_size, (group + 1) * self.group_size)
@@ -202,7 +202,7 @@ class ExactConditionalBlock(nn.Module):
         arrays: list[Any] = [
             t.detach().float().cpu().numpy() for part in parts for t in (part.weight, part.bias)
         ]
-        return GatedMLP(*arrays, self.groups)
+        return GatedMLP(*arrays, groups=self.groups)
 
 
 def sparsity_penalty(p: Tensor, target: float) -> Tensor:

@@ -95,7 +95,9 @@ class TrainingTask(ABC):
 
         What it computes for one copy must not depend, to the bit, on how many copies there are. A task of one part is not asked.
         """
-        raise NotImplementedError(f"{type(self).__name__} has {self.parts} parts and does not say how it is copied.")
+        raise NotImplementedError(
+            f"{type(self).__name__} has {self.parts} parts and does not say how it is copied."
+        )
 
     @abstractmethod
     def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
