@@ -198,11 +198,13 @@ class ExactConditionalBlock(nn.Module):
                 f"to_artifact() got a gater of {[kind.__name__ for kind in kinds]}; expected nn.Sequential(Linear, Tanh, Linear). "
                 "Harden to a module instead: block.harden()."
             )
+        names = ("gater", "gate", "hidden", "output")
         parts = (self.gater[0], self.gater[2], self.expert[0], self.expert[2])
-        arrays: list[Any] = [
-            t.detach().float().cpu().numpy() for part in parts for t in (part.weight, part.bias)
-        ]
-        return GatedMLP(*arrays, groups=self.groups)
+        arrays: dict[str, Any] = {}
+        for name, part in zip(names, parts, strict=True):
+            arrays[f"{name}_weight"] = part.weight.detach().float().cpu().numpy()
+            arrays[f"{name}_bias"] = part.bias.detach().float().cpu().numpy()
+        return GatedMLP(**arrays, groups=self.groups)
 
 
 def sparsity_penalty(p: Tensor, target: float) -> Tensor:
