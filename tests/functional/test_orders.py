@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
-from hardgrad import functional as F
+from hardgrad import functional
 from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.functional.topk_projection import capped_simplex
 
@@ -15,17 +15,19 @@ X = torch.randn(4, 9, dtype=torch.float64, generator=torch.Generator().manual_se
 
 def test_exact_ranks_are_scipys_with_ties() -> None:
     whole = torch.tensor([[3, 1, 2, 3, 3], [0, 0, 5, 4, 4]])
-    assert F.rank(whole, mode="hard").tolist() == scipy.stats.rankdata(whole.numpy(), axis=-1).tolist()
-    down = F.rank(whole, dim=0, descending=True, mode="hard")
+    assert (
+        functional.rank(whole, mode="hard").tolist() == scipy.stats.rankdata(whole.numpy(), axis=-1).tolist()
+    )
+    down = functional.rank(whole, dim=0, descending=True, mode="hard")
     assert down.tolist() == scipy.stats.rankdata(-whole.numpy(), axis=0).tolist()
-    assert F.rank(torch.tensor(7.0), mode="hard").item() == 1.0
+    assert functional.rank(torch.tensor(7.0), mode="hard").item() == 1.0
 
 
 @pytest.mark.parametrize("method", ["pairwise", "permutahedron", "permutahedron_kl", "sinkhorn"])
 def test_ranks_sum_to_what_exact_ranks_do(method: str) -> None:
-    ranks = F.rank(X, temperature=0.8, method=method)
+    ranks = functional.rank(X, temperature=0.8, method=method)
     assert torch.allclose(ranks.sum(-1), torch.full((4,), 45.0, dtype=torch.float64))
-    both = ranks + F.rank(X, temperature=0.8, method=method, descending=True)
+    both = ranks + functional.rank(X, temperature=0.8, method=method, descending=True)
     if method != "permutahedron_kl":
         assert torch.allclose(both, torch.full_like(both, 10.0))
 
@@ -34,11 +36,11 @@ def test_ranks_sum_to_what_exact_ranks_do(method: str) -> None:
 @pytest.mark.parametrize("method", ["softsort", "neural_sort", "sinkhorn", "projection"])
 def test_topk_is_torchs(method: str, largest: bool) -> None:
     expected = torch.topk(X, 3, dim=0, largest=largest)
-    found = F.topk(X, 3, 0, largest, temperature=1e-3, method=method)
+    found = functional.topk(X, 3, 0, largest, temperature=1e-3, method=method)
     assert torch.allclose(found.values, expected.values, atol=1e-3)
     assert torch.equal(found.indices, expected.indices) and found.weights.shape == (9, 3, 4)
     with pytest.raises(InputError, match="k=10"):
-        F.topk(X, 10)
+        functional.topk(X, 10)
 
 
 def test_the_projection_is_that_onto_the_capped_simplex() -> None:
@@ -55,7 +57,7 @@ def test_the_projection_is_that_onto_the_capped_simplex() -> None:
 
 
 def test_no_element_is_taken_twice_by_the_projection() -> None:
-    weights = F.topk(X, 4, temperature=2.0, method="projection").weights
+    weights = functional.topk(X, 4, temperature=2.0, method="projection").weights
     assert (weights >= -1e-12).all() and (weights.sum(-2) <= 1 + 1e-12).all()
 
 
@@ -65,13 +67,15 @@ def test_quantiles_are_torchs(method: str, interpolation: str) -> None:
     q = torch.tensor([0.0, 0.21, 0.5, 1.0], dtype=torch.float64)
     for dim, keepdim in ((None, False), (0, True), (1, False), (None, True)):
         expected = torch.quantile(X, q, dim=dim, keepdim=keepdim, interpolation=interpolation)
-        found = F.quantile(X, q, dim, keepdim, interpolation=interpolation, temperature=1e-4, method=method)
+        found = functional.quantile(
+            X, q, dim, keepdim, interpolation=interpolation, temperature=1e-4, method=method
+        )
         assert found.shape == expected.shape and torch.allclose(found, expected, atol=1e-3)
 
 
 def test_the_pinball_gradient_is_the_closed_form() -> None:
     x = X[0].clone().requires_grad_()
-    value = F.quantile(x, 0.5, temperature=0.4, method="pinball")
+    value = functional.quantile(x, 0.5, temperature=0.4, method="pinball")
     (slope,) = torch.autograd.grad(value, x)
     s = torch.sigmoid((value - x) / 0.4)
     share = (s * (1 - s)) / (s * (1 - s)).sum()
@@ -81,23 +85,23 @@ def test_the_pinball_gradient_is_the_closed_form() -> None:
 def test_median_is_the_lower_one() -> None:
     even = X[:, :8]
     for keepdim in (False, True):
-        values, indices = F.median(even, 1, keepdim, temperature=1e-4)
+        values, indices = functional.median(even, 1, keepdim, temperature=1e-4)
         expected = torch.median(even, 1, keepdim)
         assert torch.allclose(values, expected.values, atol=1e-3) and torch.equal(indices, expected.indices)
-    assert F.median(even, temperature=1e-4).item() == pytest.approx(even.median().item(), abs=1e-3)
-    assert torch.isnan(F.median(torch.empty(0)))
+    assert functional.median(even, temperature=1e-4).item() == pytest.approx(even.median().item(), abs=1e-3)
+    assert torch.isnan(functional.median(torch.empty(0)))
 
 
 def test_bad_arguments() -> None:
     for bad in (-0.1, 1.5, True, "half"):
         with pytest.raises(ParameterError, match=r"quantile\(\) got q"):
-            F.quantile(X, bad)
+            functional.quantile(X, bad)
     with pytest.raises(InputError, match="at least one element"):
-        F.quantile(torch.empty(0), 0.5)
+        functional.quantile(torch.empty(0), 0.5)
     for k in (0, 10):
         with pytest.raises(InputError, match=r"kthvalue\(\) got k"):
-            F.kthvalue(X, k)
+            functional.kthvalue(X, k)
     with pytest.raises(ParameterError, match=r"topk\(\) got k=2.0"):
-        F.topk(X, 2.0)  # type: ignore[arg-type]
+        functional.topk(X, 2.0)  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match="pinball"):
-        _ = F.kthvalue(X, 2, method="pinball").weights
+        _ = functional.kthvalue(X, 2, method="pinball").weights

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from hardgrad import functional as F
+from hardgrad import functional
 from hardgrad.core.errors import InputError
 from hardgrad.functional.permutations import neural_sort, sinkhorn_sort
 from hardgrad.functional.transport import doubly_stochastic
@@ -25,23 +25,23 @@ def test_scaling_is_that_of_the_plain_iteration() -> None:
 @pytest.mark.parametrize("temperature", [1e-3, 1e-2, 0.1, 1.0, 50.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rows_and_columns_sum_to_one_at_any_temperature(temperature: float, dtype: torch.dtype) -> None:
-    plan = F.matching(COST.to(dtype), temperature=temperature)
+    plan = functional.matching(COST.to(dtype), temperature=temperature)
     assert (plan.sum(-1) - 1).abs().max() < 1e-5 and (plan.sum(-2) - 1).abs().max() < 1e-3
 
 
 def test_exact_matching_is_scipys_also_of_oblong_costs() -> None:
     for matrix in (COST[0], COST[0, :4], COST[0, :, :3]):
         rows, columns = linear_sum_assignment(matrix.numpy())
-        best = F.matching(matrix, mode="hard")
+        best = functional.matching(matrix, mode="hard")
         assert sorted(best.nonzero().tolist()) == sorted(
             [int(i), int(j)] for i, j in zip(rows, columns, strict=True)
         )
-        cold = F.matching(matrix, temperature=1e-3)
+        cold = functional.matching(matrix, temperature=1e-3)
         assert (cold * matrix).sum().item() == pytest.approx((best * matrix).sum().item(), abs=1e-3)
     rows, columns = linear_sum_assignment(COST[0].numpy(), maximize=True)
-    assert F.matching(COST[0], True, mode="hard")[rows, columns].all()
+    assert functional.matching(COST[0], True, mode="hard")[rows, columns].all()
     with pytest.raises(InputError, match=r"matching\(\) got a cost"):
-        F.matching(torch.zeros(3))
+        functional.matching(torch.zeros(3))
 
 
 def test_implicit_derivatives_of_first_and_second_order() -> None:
@@ -64,8 +64,8 @@ def test_gumbel_sinkhorn_draws_permutations_that_follow_the_logits() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.zeros(400, 2, 2)
     logits[:, 0, 0] = 2.0
-    plans = F.gumbel_sinkhorn(logits, generator=generator, mode="hard")
+    plans = functional.gumbel_sinkhorn(logits, generator=generator, mode="hard")
     assert torch.equal(plans.sum(-1), torch.ones(400, 2)) and torch.equal(plans.sum(-2), torch.ones(400, 2))
     assert 0.7 < plans[:, 0, 0].mean().item() < 0.95
-    again = F.gumbel_sinkhorn(logits, generator=torch.Generator().manual_seed(0), mode="hard")
+    again = functional.gumbel_sinkhorn(logits, generator=torch.Generator().manual_seed(0), mode="hard")
     assert torch.equal(plans, again)

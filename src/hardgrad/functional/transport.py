@@ -39,12 +39,16 @@ def doubly_stochastic(
 
     Source: Cuturi, 2013, Sinkhorn Distances; derivatives by the implicit function theorem.
     """
-    g = _column_potentials(
-        logits.detach(), None if start is None else start.detach(), iterations, tolerance
-    ).to(logits)
+    dtype = logits.dtype
+    if (
+        logits.device.type == "cpu"
+    ):  # cold potentials are large, and what matters is small differences between them
+        logits = logits.double()
+    first = None if start is None else start.detach().to(logits.dtype)
+    g = _column_potentials(logits.detach(), first, iterations, tolerance)
     for _ in range(2):
         g = _newton_step(logits, g)
-    return torch.softmax(logits + g.unsqueeze(-2), dim=-1)
+    return torch.softmax(logits + g.unsqueeze(-2), dim=-1).to(dtype)
 
 
 def _newton_step(logits: Tensor, g: Tensor) -> Tensor:
