@@ -51,14 +51,14 @@ def _weights(call: Operands, index: Tensor, dims: int, size: int) -> Tensor:
     return _position_weights(index, size, call.temperature)
 
 
-def _settle(name: str, x: Tensor, index: Any, temperature: Any, mode: Mode | None) -> Operands:
+def _settle(name: str, x: Tensor, index: Any, temperature: Any, mode: Mode | None, *more: Tensor) -> Operands:
+    """Settle a call; a floating index is one of its tensors, a whole one is not computed with."""
     if not isinstance(index, Tensor):
         raise InputTypeError(
             f"{name}() got an index of type {type(index).__name__}; expected a torch.Tensor."
         )
-    return settle(name, x, index, temperature=temperature, mode=mode) if _is_soft(index) else settle(
-        name, x, temperature=temperature, mode=mode
-    )  # fmt: skip
+    soft = (index,) if _is_soft(index) else ()
+    return settle(name, x, *soft, *more, temperature=temperature, mode=mode)
 
 
 def _is_soft(index: Tensor) -> bool:
@@ -156,7 +156,7 @@ def where(
     >>> where(torch.tensor([0.0, 0.5, 1.0]), torch.tensor(8.0), torch.tensor(4.0)).tolist()
     [4.0, 6.0, 8.0]
     """
-    if isinstance(condition, Tensor) and condition.dtype == torch.bool:
+    if getattr(condition, "dtype", None) == torch.bool:
         return _exactly(
             settle("where", x, y, temperature=temperature, mode=mode), lambda: torch.where(condition, x, y)
         )
@@ -338,8 +338,7 @@ def take_along_dim(
     [[5.0], [7.0]]
     """
     if dim is None:
-        flat = x.reshape(-1) if isinstance(x, Tensor) else x
-        return take_along_dim(flat, index, 0, temperature=temperature, mode=mode)
+        return take_along_dim(x.reshape(-1), index, 0, temperature=temperature, mode=mode)
     call = _settle("take_along_dim", x, index, temperature, mode)
     axis = normalise_dim("take_along_dim", x, dim)
     if not _is_soft(index):
@@ -433,16 +432,10 @@ def scatter(
     >>> scatter(torch.zeros(3), 0, torch.tensor([2.0, 0.5]), torch.tensor([4.0, 6.0])).tolist()
     [3.0, 3.0, 4.0]
     """
-    exact = isinstance(index, Tensor) and not _is_soft(index)
-    axis = normalise_dim("scatter", x, dim) if isinstance(x, Tensor) else dim
-    if exact:
-        call = settle("scatter", x, src, temperature=temperature, mode=mode)
+    call = _settle("scatter", x, index, temperature, mode, src)
+    axis = normalise_dim("scatter", x, dim)
+    if not _is_soft(index):
         return _exactly(call, lambda: torch.scatter(x, axis, index, src))
-    if not isinstance(index, Tensor):
-        raise InputTypeError(
-            f"scatter() got an index of type {type(index).__name__}; expected a torch.Tensor."
-        )
-    call = settle("scatter", x, index, src, temperature=temperature, mode=mode)
 
     def soft() -> Tensor:
         values, places, written = call.tensors

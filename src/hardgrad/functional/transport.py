@@ -15,10 +15,10 @@ from hardgrad.functional.operands import settle, values_are_checked
 ITERATIONS = 50
 TOLERANCE = 1e-6
 FEW = 15  # as many as bring Newton's method near enough
+FEW_STEPS = 8
 NEWTON_STEPS = 20
 STAGES = 16
 STAGE_ITERATIONS = 4
-WIDEST = 250.0  # logits that span more are scaled as logarithms, from warm to cold; exp(-250) is a number in double precision
 _GONE = -1e29  # what lies below is a pair that is not there
 
 
@@ -39,12 +39,16 @@ def doubly_stochastic(
 
     Source: Cuturi, 2013, Sinkhorn Distances; derivatives by the implicit function theorem.
     """
-    g = _column_potentials(
-        logits.detach(), None if start is None else start.detach(), iterations, tolerance
-    ).to(logits)
+    dtype = logits.dtype
+    if (
+        logits.device.type == "cpu"
+    ):  # cold potentials are large, and what matters is small differences between them
+        logits = logits.double()
+    first = None if start is None else start.detach().to(logits.dtype)
+    g = _column_potentials(logits.detach(), first, iterations, tolerance)
     for _ in range(2):
         g = _newton_step(logits, g)
-    return torch.softmax(logits + g.unsqueeze(-2), dim=-1)
+    return torch.softmax(logits + g.unsqueeze(-2), dim=-1).to(dtype)
 
 
 def _newton_step(logits: Tensor, g: Tensor) -> Tensor:
@@ -65,16 +69,14 @@ def _column_potentials(logits: Tensor, start: Tensor | None, iterations: int, to
     may_look = values_are_checked(logits)
     tolerance = max(tolerance, 32.0 * torch.finfo(logits.dtype).eps)  # what rounding allows
     g = torch.zeros_like(logits[..., 0, :]) if start is None else start
-    if may_look and logits.numel():
-        shifted = logits + g.unsqueeze(-2)
-        shifted = shifted - shifted.amax(-1, keepdim=True)
-        shifted = shifted - shifted.amax(-2, keepdim=True)
-        if float(torch.where(shifted > _GONE, shifted, 0.0).min()) > -WIDEST:
-            g = g + _scale_vectors(logits + g.unsqueeze(-2), min(iterations, FEW), tolerance)
-            return _finish(logits, g, tolerance)
     if (
-        start is None
-    ):  # from warm to cold: each stage starts from the potentials of the one that is twice as warm
+        may_look and logits.numel()
+    ):  # what costs least first: it is enough unless logits are cold and the start is far
+        quick = g + _scale_vectors(logits + g.unsqueeze(-2), min(iterations, FEW), tolerance)
+        quick = _finish(logits, quick, tolerance, FEW_STEPS)
+        if _columns_are_balanced(logits, quick, tolerance):
+            return quick
+    if start is None:  # each stage starts from the potentials of the one that is twice as warm
         for stage in range(STAGES, 0, -1):
             share = 2.0**-stage
             for _ in range(STAGE_ITERATIONS):
@@ -84,12 +86,12 @@ def _column_potentials(logits: Tensor, start: Tensor | None, iterations: int, to
         g = _column_step(logits, g)
         if may_look and done % 5 == 4 and _columns_are_balanced(logits, g, tolerance):
             break
-    return _finish(logits, g, tolerance) if may_look else g
+    return _finish(logits, g, tolerance, NEWTON_STEPS) if may_look else g
 
 
-def _finish(logits: Tensor, g: Tensor, tolerance: float) -> Tensor:
+def _finish(logits: Tensor, g: Tensor, tolerance: float, steps: int) -> Tensor:
     """Go on by Newton's method where Sinkhorn's iteration has crept to its end: cold, it needs thousands."""
-    for _ in range(NEWTON_STEPS):
+    for _ in range(steps):
         if _columns_are_balanced(logits, g, tolerance):
             break
         g = _newton_step(logits, g)
@@ -100,7 +102,7 @@ def _scale_vectors(logits: Tensor, iterations: int, tolerance: float) -> Tensor:
     """Return the change of the column potentials, by scaling vectors in double precision: two products of matrix and vector each."""
     rows = logits.amax(-1, keepdim=True)
     columns = (logits - rows).amax(-2, keepdim=True)
-    kernel = torch.exp((logits - rows - columns).double())
+    kernel = torch.exp((logits - rows - columns).double())  # every row and column has an entry of 1 or more
     v = torch.ones_like(kernel[..., :1])
     for done in range(iterations):
         u = 1.0 / (kernel @ v)
@@ -122,7 +124,7 @@ def _columns_are_balanced(logits: Tensor, g: Tensor, tolerance: float) -> bool:
     return float((sums - 1.0).abs().max()) < tolerance
 
 
-# the exact assignment
+# The exact assignment.
 def _assign(cost: Tensor) -> Tensor:
     from scipy.optimize import linear_sum_assignment
 

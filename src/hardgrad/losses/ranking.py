@@ -114,7 +114,7 @@ def _per_ideal(gained: Tensor, ideal: Tensor) -> Tensor:
 
 
 def _check_cutoff(name: str, k: int | None) -> None:
-    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+    if k is not None and (type(k) is not int or k < 1):
         raise ParameterError(f"{name} got k={k!r}; expected a whole number from 1, or None for all places.")
 
 

@@ -79,11 +79,11 @@ class _Task:
 
 
 def _scores(seed: int, lists: int) -> tuple[np.random.Generator, Floats, Floats]:
-    """Features and noisy scores: linear plus tanh, for lists of which the first half or so is for training."""
+    """Features and noisy scores: linear plus tanh."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(lists, ITEMS, FEATURES))
-    linear, bent = rng.normal(size=(2, FEATURES)) / np.sqrt(FEATURES)
-    clean = X @ linear + np.tanh(2.0 * (X @ bent))
+    linear, bent = 0.6 * rng.normal(size=(2, FEATURES))
+    clean = X @ linear + np.tanh(X @ bent)
     return rng, X, clean + 0.7 * rng.normal(size=clean.shape)
 
 
