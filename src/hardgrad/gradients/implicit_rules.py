@@ -106,6 +106,28 @@ class Adjoint(LinearProblem):
         _, pull = pullback(lambda *x: self.base.optimality(x, theta), *x)
         return lambda u: pull(tuple(u)), tuple(direction)
 
+    def solve(self, hidden: Tensors, theta: Tensors) -> tuple[Tensor, ...]:
+        """Return the adjoint vector; products are those of plain autograd, which keeps no graph of them and is twice as fast."""
+        if self.settings.method == "normal_cg":  # differentiates the products
+            return super().solve(hidden, theta)
+        first, second = self.n_x, self.n_x + self.n_theta
+        ridge, direction = self.settings.ridge, theta[second:]
+        with torch.enable_grad():
+            x = [t.detach().requires_grad_() for t in theta[:first]]
+            values = self.base.optimality(x, [t.detach() for t in theta[first:second]])
+        pairs = [(k, value) for k, value in enumerate(values) if value.requires_grad]
+
+        def multiply(u: Tensors) -> tuple[Tensor, ...]:
+            found: Tensors = [torch.zeros_like(t) for t in u]
+            if pairs:
+                found = torch.autograd.grad(
+                    [value for _, value in pairs], x, [u[k] for k, _ in pairs], retain_graph=True, allow_unused=True,
+                    materialize_grads=True,
+                )  # fmt: skip
+            return tuple(a + ridge * b for a, b in zip(found, u, strict=True)) if ridge else tuple(found)
+
+        return solve_linear(self, multiply, direction)
+
 
 class Tangent(LinearProblem):
     """`dF/dx t + dF/dtheta dtheta = 0`: the forward-mode derivative of the solution, for some of the tensors of theta."""

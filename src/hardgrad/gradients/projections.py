@@ -163,6 +163,7 @@ def transport_polytope(x: Tensor, rows: Tensor, columns: Tensor, *, iterations: 
         1e-6 * rows.sum(-1).abs() - (rows.sum(-1) - columns.sum(-1)).abs(),
         "transport_polytope() needs equal totals",
     )
+    columns = columns * (rows.sum(-1, keepdim=True) / columns.sum(-1, keepdim=True))  # equal to the last bit
     with torch.no_grad():
         doubles = (t.detach().double() for t in (x, rows, columns))
         potential = _transport_potential(*doubles, iterations=iterations).to(x.dtype)
@@ -200,6 +201,9 @@ def _transport_potential(x: Tensor, rows: Tensor, columns: Tensor, *, iterations
     potential = potential + (rows.sum(-1) / x.shape[-1] - x.amin((-2, -1))).unsqueeze(-1)
     tolerance = 64 * torch.finfo(x.dtype).eps * (sums.sum(-1, keepdim=True) + x.abs().amax())
 
+    # Close to the solution a step descends by less than the dual's own rounding, and must be taken all the same.
+    rounding = 64 * torch.finfo(x.dtype).eps
+
     def dual(potential: Tensor) -> Tensor:
         return 0.5 * _transport_plan(x, potential)[0].relu().square().sum((-2, -1)) - (potential * sums).sum(
             -1
@@ -217,7 +221,8 @@ def _transport_potential(x: Tensor, rows: Tensor, columns: Tensor, *, iterations
         slope = (direction * excess).sum(-1)
         here, length = dual(potential), torch.ones_like(slope)
         for _ in range(20):
-            enough = dual(potential - length.unsqueeze(-1) * direction) <= here - 1e-4 * length * slope
+            there = dual(potential - length.unsqueeze(-1) * direction)
+            enough = there <= here - 1e-4 * length * slope + rounding * (1.0 + here.abs())
             length = torch.where(enough, length, length / 2)
         potential = potential - length.unsqueeze(-1) * direction
     excess = _transport_excess(_transport_plan(x, potential)[0].relu(), rows, columns)
