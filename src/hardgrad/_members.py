@@ -33,6 +33,7 @@ OPERATIONS = {
     ),
     "hardgrad.functional.piecewise": ("abs", "clamp", "hardtanh", "heaviside", "relu", "sign"),
     "hardgrad.functional.rounding": ("ceil", "floor", "remainder", "round"),
+    "hardgrad.functional.smoothed": ("piecewise_linear", "sau"),
     "hardgrad.functional.selection": ("sort",),
 }
 

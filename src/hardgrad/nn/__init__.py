@@ -8,6 +8,9 @@ from typing import Any
 _HOMES = {
     "EntropyNet": "hardgrad.nn.entropy",
     "EntropyRegularizedAttention": "hardgrad.nn.entropy",
+    "PiecewiseLinear": "hardgrad.nn.activations",
+    "SAU": "hardgrad.nn.activations",
+    "SmoothedActivation": "hardgrad.nn.activations",
 }
 __all__ = sorted(_HOMES)
 
