@@ -97,7 +97,15 @@ class Relaxed(nn.Module):
 
     def resolved_temperature(self, temperature: Any = None) -> Any:
         """Return the temperature of this call: the argument, else the context's, else the module's own."""
-        return resolve_temperature(temperature, self.temperature)
+        return resolve_temperature(temperature, self.own_temperature())
+
+    def own_temperature(self) -> Tensor:
+        """Return the module's own temperature; a module that learns it makes it here."""
+        return self.temperature
+
+    def set_temperature(self, value: float) -> None:
+        """Set the module's own temperature in place."""
+        self.temperature.fill_(value)
 
 
 def harden(model: nn.Module) -> Any:
@@ -148,4 +156,4 @@ def set_temperature(model: nn.Module, temperature: float) -> None:
     value = float(check_temperature(temperature, "set_temperature()"))
     for module in model.modules():
         if isinstance(module, Relaxed):
-            module.temperature.fill_(value)
+            module.set_temperature(value)

@@ -231,17 +231,22 @@ def _clamp(
             kind,
         )
 
-    return call.result(lambda: torch.clamp(x, low, high), relaxed)
+    return call.result(lambda: _hard_clamp(x, low, high), relaxed)
+
+
+def _hard_clamp(x: Tensor, low: Bound, high: Bound) -> Tensor:
+    clamped: Any = torch.clamp  # its types do not know of a number beside a tensor
+    if isinstance(low, Tensor) == isinstance(high, Tensor) or low is None or high is None:
+        return clamped(x, low, high)  # type: ignore[no-any-return]
+    return clamped(clamped(x, min=low), max=high)  # type: ignore[no-any-return]
 
 
 def _soft_clamp(x: Tensor, low: Tensor | None, high: Tensor | None, temperature: Any, kind: str) -> Tensor:
     """The same function written from either end, each where its terms are small: far away nothing large cancels."""
-    if low is None and high is None:
-        return x + 0.0
+    if low is None:
+        return x + 0.0 if high is None else high - soft_relu(high - x, temperature, kind)
     if high is None:
         return low + soft_relu(x - low, temperature, kind)
-    if low is None:
-        return high - soft_relu(high - x, temperature, kind)
     from_low = low + soft_relu(x - low, temperature, kind) - soft_relu(x - high, temperature, kind)
     from_high = high - soft_relu(high - x, temperature, kind) + soft_relu(low - x, temperature, kind)
     return torch.where(x < 0.5 * (low + high), from_low, from_high)
