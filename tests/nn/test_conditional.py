@@ -15,7 +15,7 @@ from hardgrad.nn import ConditionalBlock, ExactConditionalBlock, GatedMLP, spars
 
 def block(seed: int = 0, **options: object) -> ConditionalBlock:
     torch.manual_seed(seed)
-    return ConditionalBlock.sized(6, 12, 3, groups=4, gater_width=5, target_sparsity=0.4, **options)
+    return ConditionalBlock.sized(6, 12, 3, groups=4, gater_width=5, target_sparsity=0.2, **options)
 
 
 def rows(n: int = 50) -> torch.Tensor:

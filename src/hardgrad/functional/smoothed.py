@@ -158,7 +158,8 @@ class _Sau(_CompiledSau):
 
 def _sau_slope(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
     """The derivative, slope + (1 - slope) Phi(x / temperature)."""
-    return torch.erf(x * (ROOT_HALF / temperature)) * (0.5 * (1.0 - slope)) + 0.5 * (1.0 + slope)
+    found: Tensor = torch.erf(x * (ROOT_HALF / temperature)) * (0.5 * (1.0 - slope)) + 0.5 * (1.0 + slope)
+    return found
 
 
 def _by_slope(x: Tensor, temperature: Tensor) -> Tensor:
