@@ -77,3 +77,19 @@ def test_scores_follow_the_items_and_see_the_set_and_no_other() -> None:
     other[1, 2] += 1.0
     change = (scorer(other) - scores).abs()
     assert (change[1] > 1e-6).all() and change[[0, 2, 3]].max() < 1e-6
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*should not be instantiated:DeprecationWarning"
+)  # torch's own, while it traces
+@pytest.mark.parametrize("swap", ["soft", "error_free"])
+def test_compiles_whole(swap: str) -> None:
+    torch.compiler.reset()
+    sorter = SortingNetwork(6, "bitonic", swap=swap, descending=True)
+
+    def weights(x: torch.Tensor) -> torch.Tensor:
+        return sorter(x).weights
+
+    x = torch.randn(3, 6)
+    compiled = torch.compile(weights, fullgraph=True, backend="eager")
+    assert torch.allclose(compiled(x), weights(x), atol=1e-6)

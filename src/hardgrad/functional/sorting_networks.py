@@ -331,7 +331,7 @@ class _Mixed(torch.autograd.Function):
         differences = [
             _swap_in_place(step, state, share) for step, share in zip(_each(plan), shares, strict=True)
         ]
-        ctx.plan, ctx.hard, ctx.lists = plan, hard, like.shape
+        ctx.plan, ctx.hard = plan, hard
         ctx.save_for_backward(like, *soft, *differences)
         return state.permute(2, 0, 1).contiguous()
 
