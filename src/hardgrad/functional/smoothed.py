@@ -164,7 +164,8 @@ def _sau_slope(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
 
 def _by_slope(x: Tensor, temperature: Tensor) -> Tensor:
     u = x / temperature
-    return x - temperature * (u * torch.special.ndtr(u) + NORMAL_DENSITY * torch.exp(-0.5 * u * u))
+    found: Tensor = x - temperature * (u * torch.special.ndtr(u) + NORMAL_DENSITY * torch.exp(-0.5 * u * u))
+    return found
 
 
 def _by_temperature(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
