@@ -25,7 +25,8 @@ def rows(n: int = 50) -> torch.Tensor:
 def test_soft_exact_and_artifact_agree_with_the_dense_formula() -> None:
     soft, x = block(), rows()
     with torch.no_grad():
-        soft.gater[2].bias -= soft.gater(x).median(0).values  # each group is open for half of the rows
+        # Each group is open for about half of the rows, and no row lies on the border.
+        soft.gater[2].bias -= soft.gater(x).median(0).values + 0.01
     gates = (soft.gater(x) > 0).float()
     first, _, last = soft.expert
     dense = (torch.relu(first(x)) * gates.repeat_interleave(3, 1)) @ last.weight.T + last.bias
