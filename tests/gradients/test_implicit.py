@@ -231,7 +231,7 @@ def test_memory_does_not_depend_on_the_steps_of_the_solver() -> None:
 
         class Saved:
             def __init__(self, tensor: Tensor) -> None:
-                self.tensor = tensor
+                self.tensor = tensor.detach()  # the tensor itself would keep its own graph alive
                 saved.add(self)
 
         with torch.autograd.graph.saved_tensors_hooks(Saved, lambda s: s.tensor):

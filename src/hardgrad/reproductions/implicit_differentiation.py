@@ -157,7 +157,7 @@ def _support_vectors(scale: Scale) -> list[Measured]:
 
     data = load_iris()
     features = (data.data - data.data.mean(0)) / data.data.std(0)
-    rows = 8 if scale == "smoke" else 20
+    rows = 5 if scale == "smoke" else 20
     train = np.concatenate([np.arange(50 * k, 50 * k + rows) for k in range(3)])
     valid = np.concatenate([np.arange(50 * k + 30, 50 * k + 40) for k in range(3)])
     X, Y, X_valid, Y_valid = (
@@ -236,7 +236,7 @@ def _memory() -> Measured:
 
         class Saved:
             def __init__(self, tensor: Any) -> None:
-                self.tensor = tensor
+                self.tensor = tensor.detach()  # the tensor itself would keep its own graph alive
                 alive.add(self)
 
         def descend(theta: Any) -> Any:
