@@ -39,7 +39,8 @@ OPERATIONS = {
         "less_equal",
         "ne",
     ),
-    "hardgrad.functional.counting": ("bincount", "bucketize", "histogram", "mode", "nearest", "unique_count"),
+    "hardgrad.functional.counting": ("bucketize", "histogram", "nearest", "unique_count"),
+    "hardgrad.functional.exact_only": ("argwhere", "bincount", "nonzero"),
     "hardgrad.functional.logical": (
         "all",
         "any",
@@ -65,6 +66,7 @@ OPERATIONS = {
     "hardgrad.functional.quantiles": ("median", "quantile"),
     "hardgrad.functional.rounding": ("ceil", "floor", "remainder", "round"),
     "hardgrad.functional.selection": ("sort",),
+    "hardgrad.functional.smoothed": ("sau",),
     "hardgrad.functional.transport": ("matching",),
 }
 
