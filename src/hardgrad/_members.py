@@ -7,6 +7,7 @@ from hardgrad.core import registry
 REPRODUCTIONS = {
     "flagship-small-tables": "hardgrad.reproductions.flagship_small_tables:flagship_small_tables",
     "range-entropy": "hardgrad.reproductions.range_entropy:range_entropy",
+    "sau": "hardgrad.reproductions.sau:sau",
 }
 OPERATIONS = {
     "hardgrad.functional.comparisons": (
