@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import hardgrad
-from hardgrad import functional as HF
+from hardgrad import functional
 from hardgrad.core.errors import InputError, ParameterError, TemperatureError
 from hardgrad.nn import SAU, PiecewiseLinear, SmoothedActivation
 
@@ -16,18 +16,18 @@ X = torch.linspace(-2, 2, 21)
 
 def test_sau_is_the_function_at_its_temperature() -> None:
     unit = SAU(0.2, temperature=0.5)
-    assert torch.equal(unit(X), HF.sau(X, unit.negative_slope, temperature=0.5))
+    assert torch.equal(unit(X), functional.sau(X, unit.negative_slope, temperature=0.5))
     assert torch.equal(unit(X, mode="hard"), unit.harden()(X))
     assert torch.equal(unit(X, mode="st"), nn.functional.leaky_relu(X, unit.harden().negative_slope))
     with hardgrad.mode("soft", temperature=1.0):
-        assert torch.equal(unit(X), HF.sau(X, unit.negative_slope, temperature=1.0))
+        assert torch.equal(unit(X), functional.sau(X, unit.negative_slope, temperature=1.0))
     assert not list(unit.parameters()) and "temperature=0.5" in repr(unit)
 
 
 def test_sau_learns_slope_and_temperature() -> None:
     unit = SAU(0.5, 0.5, learn_slope=True, learn_temperature=True)
     assert float(unit.own_temperature().detach()) == pytest.approx(0.5)
-    target = HF.sau(X, 0.1, temperature=0.2)
+    target = functional.sau(X, 0.1, temperature=0.2)
     optimiser = torch.optim.Adam(unit.parameters(), 0.05)
     for _ in range(200):
         optimiser.zero_grad()

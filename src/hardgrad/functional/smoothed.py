@@ -159,7 +159,7 @@ class _Sau(_CompiledSau):
 
 def _sau_slope(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
     """The derivative, slope + (1 - slope) Phi(x / temperature)."""
-    odd = (x * (ROOT_HALF / temperature)).erf_()
+    odd: Tensor = (x * (ROOT_HALF / temperature)).erf_()
     derivative: Tensor = torch.addcmul(0.5 * (1.0 + slope), odd, 0.5 * (1.0 - slope))
     return derivative
 
