@@ -26,6 +26,7 @@ REPRODUCTIONS = (
     "neural-ndcg",
     "nonsmooth-training",
     "range-entropy",
+    "sau",
     "wonderland-tour",
 )
 OPERATIONS = {

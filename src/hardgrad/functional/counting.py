@@ -172,7 +172,7 @@ def bucketize(
         level = level.unsqueeze(-1) if isinstance(level, Tensor) and level.dim() else level
         return soft_step(at.unsqueeze(-1) - ends, level, kind).sum(-1)
 
-    return call.result(lambda: torch.bucketize(x, boundaries, right=right), relaxed)
+    return call.result(lambda: torch.bucketize(x.contiguous(), boundaries.contiguous(), right=right), relaxed)
 
 
 def _hard_unique_count(x: Tensor, dim: int = -1) -> Tensor:
@@ -297,7 +297,7 @@ def _edges(at: Tensor, bins: int, range: tuple[float, float] | None) -> Tensor:
     return torch.where(steps < 0.5, low + (high - low) * steps, high - (high - low) * (1.0 - steps))
 
 
-def _check_bins(bins: int | Tensor, range: tuple[float, float] | None) -> None:
+def _check_bins(bins: Any, range: tuple[float, float] | None) -> None:
     if isinstance(bins, Tensor):
         if range is not None:
             raise ParameterError("histogram() got edges and a range; expected one of them.")
@@ -305,7 +305,7 @@ def _check_bins(bins: int | Tensor, range: tuple[float, float] | None) -> None:
             raise InputError(f"histogram() got edges of shape {tuple(bins.shape)}; expected at least two.")
         if values_are_checked(bins) and bool((bins.diff() <= 0).any()):
             raise InputError("histogram() got edges that are not increasing; sort them first.")
-    elif isinstance(bins, bool) or bins < 1:
+    elif isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
         raise ParameterError(f"histogram() got bins={bins!r}; expected a positive whole number or a tensor of edges.")  # fmt: skip
     elif range is not None and not range[0] <= range[1]:
         raise ParameterError(f"histogram() got range={range!r}; expected the lesser end first.")

@@ -6,6 +6,7 @@ makes degrees of truth, as a soft comparison does. The exact counterpart takes "
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -309,25 +310,20 @@ def _reduce(call: Operands, dim: Dims, keepdim: bool, pair: Pair, neutral: float
     """Fold pairs of halves: the gradients are polynomials, right at 0 and 1 too, where those of a sum of logarithms are not."""
     p = call.tensors[0]
     dims = tuple(range(p.dim())) if dim is None else (dim,) if isinstance(dim, int) else dim
-    axes = [normalise_dim(call.name, p, axis) for axis in dims]
+    axes = {normalise_dim(call.name, p, axis) for axis in dims}
+    if not p.dim():
+        return p + 0.0
+    left = [axis for axis in range(p.dim()) if axis not in axes]
     kept = [1 if axis in axes else size for axis, size in enumerate(p.shape)]
-    left = [size for axis, size in enumerate(p.shape) if axis not in axes]
-    inner = [axis for axis in range(p.dim()) if axis not in axes]
-    folded = p.permute(*inner, *sorted(set(axes) & set(range(p.dim())))).reshape(*left, _size(p, axes))
+    shape = [p.shape[axis] for axis in left]
+    folded = p.permute(*left, *sorted(axes)).reshape(*shape, math.prod(p.shape[axis] for axis in axes))
     if not folded.shape[-1]:
-        folded = folded.new_full((*left, 1), neutral)
+        folded = folded.new_full((*shape, 1), neutral)
     while folded.shape[-1] > 1:
         half = folded.shape[-1] // 2
         paired = pair(folded[..., :half], folded[..., half : 2 * half])
         folded = torch.cat([paired, folded[..., 2 * half :]], -1)
-    return folded.reshape(kept if keepdim else left)
-
-
-def _size(p: Tensor, axes: list[int]) -> int:
-    size = 1
-    for axis in set(axes) & set(range(p.dim())):
-        size *= p.shape[axis]
-    return size
+    return folded.reshape(kept if keepdim else shape)
 
 
 def _scan(call: Operands, dim: int, pair: Pair) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -183,7 +184,7 @@ def clamp(
     >>> clamp(torch.tensor([-3.0, 0.25, 3.0]), 0.0, 1.0, temperature=0.1, kind="c1").tolist()
     [0.0, 0.25, 1.0]
     """
-    return _clamp("clamp", x, min, max, temperature, kind, mode)
+    return _clamp("clamp", lambda: _hard_clamp(x, min, max), x, min, max, temperature, kind, mode)
 
 
 @operation(
@@ -204,12 +205,14 @@ def hardtanh(
     >>> hardtanh(torch.tensor([-3.0, 0.25, 3.0]), temperature=0.1, kind="c1").tolist()
     [-1.0, 0.25, 1.0]
     """
-    return _clamp("hardtanh", x, min_val, max_val, temperature, kind, mode)
+    return _clamp(
+        "hardtanh", lambda: torch.nn.functional.hardtanh(x, min_val, max_val), x, min_val, max_val, temperature, kind, mode
+    )  # fmt: skip
 
 
 def _clamp(
-    name: str, x: Tensor, low: Bound, high: Bound, temperature: Any, kind: str, mode: Mode | None
-) -> Tensor:
+    name: str, hard: Callable[[], Tensor], x: Tensor, low: Bound, high: Bound, temperature: Any, kind: str, mode: Mode | None
+) -> Tensor:  # fmt: skip
     check_choice(name, "kind", kind, KINDS)
     if low is None and high is None:
         raise ParameterError(f"{name}() got no bound; expected min, max or both.")
@@ -222,16 +225,11 @@ def _clamp(
 
     def relaxed() -> Tensor:
         at, *found = call.tensors
-        bounds = iter(found)
-        return _soft_clamp(
-            at,
-            next(bounds) if finite[0] else None,
-            next(bounds) if finite[1] else None,
-            call.temperature,
-            kind,
-        )
+        lower = found[0] if finite[0] else None
+        upper = found[-1] if finite[1] else None
+        return _soft_clamp(at, lower, upper, call.temperature, kind)
 
-    return call.result(lambda: _hard_clamp(x, low, high), relaxed)
+    return call.result(hard, relaxed)
 
 
 def _hard_clamp(x: Tensor, low: Bound, high: Bound) -> Tensor:

@@ -120,8 +120,9 @@ class _CompiledSau(torch.autograd.Function):
         u = x / temperature
         smooth = torch.nn.functional.gelu(u)
         # Exponents far below are cut: what underflows to a denormal number is slow, and nothing beside u.
-        density = u.square().mul_(-0.5).clamp_min_(-80.0).exp_().mul_(NORMAL_DENSITY)
-        return smooth.add_(density).mul_((1.0 - slope) * temperature).add_(x * slope)
+        density = u.mul_(u).mul_(-0.5).clamp_min_(-80.0).exp_()
+        smooth.add_(density, alpha=NORMAL_DENSITY)
+        return torch.addcmul(x * slope, smooth, (1.0 - slope) * temperature)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -158,14 +159,15 @@ class _Sau(_CompiledSau):
 
 def _sau_slope(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
     """The derivative, slope + (1 - slope) Phi(x / temperature)."""
-    found: Tensor = torch.erf(x * (ROOT_HALF / temperature)) * (0.5 * (1.0 - slope)) + 0.5 * (1.0 + slope)
-    return found
+    odd: Tensor = (x * (ROOT_HALF / temperature)).erf_()
+    derivative: Tensor = torch.addcmul(0.5 * (1.0 + slope), odd, 0.5 * (1.0 - slope))
+    return derivative
 
 
 def _by_slope(x: Tensor, temperature: Tensor) -> Tensor:
     u = x / temperature
-    found: Tensor = x - temperature * (u * torch.special.ndtr(u) + NORMAL_DENSITY * torch.exp(-0.5 * u * u))
-    return found
+    blurred: Tensor = u * torch.special.ndtr(u) + NORMAL_DENSITY * torch.exp(-0.5 * u * u)
+    return x - temperature * blurred
 
 
 def _by_temperature(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
@@ -176,8 +178,7 @@ def _by_temperature(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
 def _blurred_leaky(x: Tensor, slope: Tensor, temperature: Any) -> Tensor:
     function = _CompiledSau if torch.compiler.is_compiling() else _Sau
     level = temperature if isinstance(temperature, Tensor) else x.new_full((), temperature)
-    result: Tensor = function.apply(x, slope.to(x.dtype), level.to(x.dtype))  # type: ignore[no-untyped-call]
-    return result
+    return function.apply(x, slope.to(x.dtype), level.to(x.dtype))  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _staircase_inputs(generator: torch.Generator, dtype: torch.dtype, batch: tuple[int, ...]) -> Any:
@@ -261,7 +262,7 @@ def _segments(x: Tensor, knots: Tensor, slopes: Tensor, jumps: Tensor, offset: f
     heights = offset + torch.cumsum(torch.cat([0.0 * knots[:1], knots.diff() * slopes[1:-1] + jumps[:-1]]), 0)
     starts = torch.cat([heights[:1], heights + jumps])
     anchors = torch.cat([knots[:1], knots])
-    piece = torch.bucketize(x.detach(), knots)
+    piece = torch.bucketize(x.detach().contiguous(), knots)
     return starts[piece] + slopes[piece] * (x - anchors[piece])
 
 

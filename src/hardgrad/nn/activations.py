@@ -83,11 +83,11 @@ class SAU(Relaxed):
 
     def harden(self) -> nn.LeakyReLU:
         """Return the exact leaky ReLU with the slope as it is now."""
-        return nn.LeakyReLU(float(f"{float(self.negative_slope):.9g}"))
+        return nn.LeakyReLU(float(self.negative_slope.detach()))
 
     def extra_repr(self) -> str:
         """Show slope and temperature."""
-        return f"negative_slope={float(self.negative_slope):.4g}, temperature={float(self.own_temperature()):.4g}"
+        return f"negative_slope={float(self.negative_slope.detach()):.4g}, temperature={float(self.own_temperature().detach()):.4g}"
 
 
 class SmoothedActivation(Relaxed):
