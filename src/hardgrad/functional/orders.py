@@ -18,7 +18,7 @@ from hardgrad.functional.operands import Lists, Once, as_lists, check_choice, se
 from hardgrad.functional.order_statistics import STATISTICS, one_statistic
 from hardgrad.functional.permutations import neural_sort, per_list, sinkhorn_sort, softsort
 from hardgrad.functional.results import Selection, choose_weights, mixture
-from hardgrad.functional.selection import ORDER_LAWS, RELAXED_SORTS, SORT_METHODS
+from hardgrad.functional.selection import ORDER_LAWS, RELAXED_SORTS, SORT_METHODS, made_weights
 from hardgrad.functional.soft_steps import KINDS, soft_step
 from hardgrad.functional.topk_projection import topk_rows
 
@@ -71,9 +71,10 @@ def argsort(
 
     def soft() -> Tensor:
         _, weights = RELAXED_SORTS[method](lists.x, lists.temperature, descending)
-        assert isinstance(weights, Tensor)
+        made = made_weights(weights)
+        assert isinstance(made, Tensor)
         places = torch.arange(lists.x.shape[-1], dtype=lists.x.dtype, device=x.device)
-        return lists.restore((weights * places).sum(-1))
+        return lists.restore((made * places).sum(-1))
 
     return call.result(lambda: torch.argsort(x, dim=lists.axis, descending=descending, stable=True), soft)
 

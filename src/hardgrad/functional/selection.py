@@ -121,7 +121,7 @@ def sort(
     order = Once(lambda: torch.sort(lists.x, dim=-1, descending=descending, stable=True).indices)
     soft = Once(lambda: RELAXED_SORTS[method](lists.x, lists.temperature, descending, **options))
     values = call.result(lambda: exact().values, lambda: lists.restore(soft()[0]))
-    weights = choose_weights(call, order, lists.x.shape[-1], lambda: _made(soft()[1]))
+    weights = choose_weights(call, order, lists.x.shape[-1], lambda: made_weights(soft()[1]))
     return Selection(values, lambda: exact().indices, weights)
 
 
@@ -132,7 +132,8 @@ def _sort_by_weights(
     return mixture(weights, x), weights
 
 
-def _made(weights: Weights) -> Tensor | str:
+def made_weights(weights: Weights) -> Tensor | str:
+    """Return the weights of a relaxed sort, made now where they were not yet, or why there are none."""
     return weights() if callable(weights) else weights
 
 
