@@ -87,8 +87,8 @@ def sau(
     x : any shape, real.
     negative_slope : slope of the negative side, number or 0-dim tensor; 0.01 by default, as in torch.nn.functional.leaky_relu. From 1 on
         the function is no longer convex.
-    temperature : standard deviation of the Gaussian, positive number or 0-dim tensor, in the units of x; the paper's sharpness n is
-        1 / temperature. By default that of the surrounding `hardgrad.mode` block, else 0.1.
+    temperature : standard deviation of the Gaussian, positive number or tensor that broadcasts with x, in the units of x; the paper's
+        sharpness n is 1 / temperature. By default that of the surrounding `hardgrad.mode` block, else 0.1.
     mode : "soft", "st" (exact forward, relaxed backward) or "hard" (what torch.nn.functional.leaky_relu returns).
 
     Raises
@@ -137,7 +137,7 @@ class _Sau(torch.autograd.Function):
         x, slope, temperature = ctx.saved_tensors
         need_x, need_slope, need_temperature = ctx.needs_input_grad
         return (
-            _times_slope(gradient, x, slope, temperature) if need_x else None,
+            _times_slope(gradient, x, slope, temperature).sum_to_size(x.shape) if need_x else None,
             (gradient * _by_slope(x, temperature)).sum_to_size(slope.shape) if need_slope else None,
             (gradient * _by_temperature(x, slope, temperature)).sum_to_size(temperature.shape)
             if need_temperature
