@@ -63,6 +63,7 @@ def test_sau_passes_gradients_to_slope_and_temperature_in_every_direction() -> N
     assert torch.autograd.gradgradcheck(of, leaves)
     per_row = double(0.5, 0.6, 0.7, 0.8).requires_grad_()
     assert torch.autograd.gradcheck(of, (x, leaves[1], per_row))
+    assert torch.autograd.gradcheck(of, (x[:1].detach().requires_grad_(), leaves[1], per_row))
     plain = torch.stack([of(x[i], slope, per_row[i]) for i in range(4)])
     assert torch.allclose(torch.func.vmap(of, in_dims=(0, None, 0))(x, slope, per_row), plain)
 

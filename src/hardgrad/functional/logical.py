@@ -316,7 +316,7 @@ def _reduce(call: Operands, dim: Dims, keepdim: bool, pair: Pair, neutral: float
     left = [axis for axis in range(p.dim()) if axis not in axes]
     kept = [1 if axis in axes else size for axis, size in enumerate(p.shape)]
     shape = [p.shape[axis] for axis in left]
-    folded = p.permute(*left, *sorted(axes)).reshape(*shape, math.prod(p.shape[axis] for axis in axes))
+    folded = p.permute(*left, *sorted(axes)).reshape(*shape, math.prod([p.shape[axis] for axis in axes]))
     if not folded.shape[-1]:
         folded = folded.new_full((*shape, 1), neutral)
     while folded.shape[-1] > 1:

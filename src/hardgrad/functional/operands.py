@@ -156,7 +156,7 @@ def check_finite(name: str, tensor: Tensor, *, masked: bool = False, needs_gradi
 
 def values_are_checked(tensor: Tensor) -> bool:
     """Tell whether the values of a tensor are looked at: on the CPU, outside torch.compile and vmap, unless `hardgrad.checks` says so."""
-    if torch.compiler.is_compiling() or _is_batched(tensor):
+    if torch.compiler.is_compiling() or is_batched(tensor):
         return False
     forced = checks_forced()
     return tensor.device.type == "cpu" if forced is None else forced
@@ -269,7 +269,8 @@ def _check_broadcast(name: str, temperature: Tensor, shape: torch.Size) -> None:
         )
 
 
-def _is_batched(tensor: Tensor) -> bool:
+def is_batched(tensor: Tensor) -> bool:
+    """Tell whether a tensor is seen from inside torch.func.vmap."""
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(tensor):
         if functorch.is_batchedtensor(tensor):

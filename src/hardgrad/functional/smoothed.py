@@ -13,7 +13,7 @@ from torch import Tensor
 from hardgrad.core.errors import InputError
 from hardgrad.core.mode import Mode
 from hardgrad.core.operation import Method, operation
-from hardgrad.functional.operands import check_choice, operand, settle
+from hardgrad.functional.operands import check_choice, is_batched, operand, settle
 from hardgrad.functional.soft_steps import KINDS, SoftStep
 
 ROOT_HALF = math.sqrt(0.5)
@@ -87,8 +87,8 @@ def sau(
     x : any shape, real.
     negative_slope : slope of the negative side, number or 0-dim tensor; 0.01 by default, as in torch.nn.functional.leaky_relu. From 1 on
         the function is no longer convex.
-    temperature : standard deviation of the Gaussian, positive number or 0-dim tensor, in the units of x; the paper's sharpness n is
-        1 / temperature. By default that of the surrounding `hardgrad.mode` block, else 0.1.
+    temperature : standard deviation of the Gaussian, positive number or tensor that broadcasts with x, in the units of x; the paper's
+        sharpness n is 1 / temperature. By default that of the surrounding `hardgrad.mode` block, else 0.1.
     mode : "soft", "st" (exact forward, relaxed backward) or "hard" (what torch.nn.functional.leaky_relu returns).
 
     Raises
@@ -110,19 +110,22 @@ def sau(
     )
 
 
-class _CompiledSau(torch.autograd.Function):
-    """The blurred leaky ReLU, which keeps x alone for backward; torch.compile traces no function that has a `jvp`."""
+class _Sau(torch.autograd.Function):
+    """The blurred leaky ReLU, which keeps x alone for backward."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
+        if any(map(is_batched, (x, slope, temperature))):
+            return slope * x + (1.0 - slope) * _smooth_relu(x, temperature)
+        # In place: a third buffer of this size would cost more than the arithmetic. Exponents far below are cut: what underflows to a
+        # denormal number is slow, and nothing beside u.
         u = x / temperature
         smooth = torch.nn.functional.gelu(u)
-        # Exponents far below are cut: what underflows to a denormal number is slow, and nothing beside u.
-        density = u.mul_(u).mul_(-0.5).clamp_min_(-80.0).exp_()
-        smooth.add_(density, alpha=NORMAL_DENSITY)
-        return torch.addcmul(x * slope, smooth, (1.0 - slope) * temperature)
+        density = u.square_().mul_(-0.5).clamp_min_(-80.0).exp_()
+        smooth.add_(density, alpha=NORMAL_DENSITY).mul_((1.0 - slope) * temperature)
+        return smooth.addcmul_(x, slope)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -134,16 +137,12 @@ class _CompiledSau(torch.autograd.Function):
         x, slope, temperature = ctx.saved_tensors
         need_x, need_slope, need_temperature = ctx.needs_input_grad
         return (
-            gradient * _sau_slope(x, slope, temperature) if need_x else None,
+            _times_slope(gradient, x, slope, temperature).sum_to_size(x.shape) if need_x else None,
             (gradient * _by_slope(x, temperature)).sum_to_size(slope.shape) if need_slope else None,
             (gradient * _by_temperature(x, slope, temperature)).sum_to_size(temperature.shape)
             if need_temperature
             else None,
         )
-
-
-class _Sau(_CompiledSau):
-    """The same with a forward-mode derivative."""
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
@@ -157,28 +156,41 @@ class _Sau(_CompiledSau):
         return torch.stack(torch.broadcast_tensors(*terms)).sum(0)
 
 
+def _times_slope(gradient: Tensor, x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
+    """The gradient times the derivative; in one buffer where nothing needs to know how it was made."""
+    if torch.is_grad_enabled() or any(map(is_batched, (gradient, x, slope, temperature))):
+        return gradient * _sau_slope(x, slope, temperature)
+    odd = (x * (ROOT_HALF / temperature)).erf_()
+    return odd.mul_(0.5 * (1.0 - slope)).add_(0.5 * (1.0 + slope)).mul_(gradient)
+
+
 def _sau_slope(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
     """The derivative, slope + (1 - slope) Phi(x / temperature)."""
-    odd: Tensor = (x * (ROOT_HALF / temperature)).erf_()
-    derivative: Tensor = torch.addcmul(0.5 * (1.0 + slope), odd, 0.5 * (1.0 - slope))
-    return derivative
+    return 0.5 * (1.0 + slope) + 0.5 * (1.0 - slope) * torch.erf(x * (ROOT_HALF / temperature))
 
 
 def _by_slope(x: Tensor, temperature: Tensor) -> Tensor:
-    u = x / temperature
-    blurred: Tensor = u * torch.special.ndtr(u) + NORMAL_DENSITY * torch.exp(-0.5 * u * u)
-    return x - temperature * blurred
+    return x - _smooth_relu(x, temperature)
 
 
 def _by_temperature(x: Tensor, slope: Tensor, temperature: Tensor) -> Tensor:
+    return (1.0 - slope) * _density(x / temperature)
+
+
+def _smooth_relu(x: Tensor, temperature: Tensor) -> Tensor:
     u = x / temperature
-    return (1.0 - slope) * NORMAL_DENSITY * torch.exp(-0.5 * u * u)
+    return temperature * (torch.nn.functional.gelu(u) + _density(u))
+
+
+def _density(u: Tensor) -> Tensor:
+    return NORMAL_DENSITY * torch.exp((-0.5 * u * u).clamp_min(-80.0))
 
 
 def _blurred_leaky(x: Tensor, slope: Tensor, temperature: Any) -> Tensor:
-    function = _CompiledSau if torch.compiler.is_compiling() else _Sau
+    if torch.compiler.is_compiling():  # a compiler fuses the formula, and chooses itself what to keep
+        return slope * x + (1.0 - slope) * _smooth_relu(x, temperature)
     level = temperature if isinstance(temperature, Tensor) else x.new_full((), temperature)
-    return function.apply(x, slope.to(x.dtype), level.to(x.dtype))  # type: ignore[no-any-return,no-untyped-call]
+    return _Sau.apply(x, slope.to(x.dtype), level.to(x.dtype))  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _staircase_inputs(generator: torch.Generator, dtype: torch.dtype, batch: tuple[int, ...]) -> Any:

@@ -191,7 +191,7 @@ def _curvature_error(name: str, steps: int) -> float:
         optimiser.step()
     between = torch.linspace(-2.95, 2.95, 101).unsqueeze(-1).requires_grad_()
     _, second = _value_and_second(model, between)
-    return float((second + between.sin()).square().mean())
+    return float((second + between.sin()).detach().square().mean())
 
 
 def _value_and_second(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
