@@ -92,7 +92,7 @@ def main() -> None:
         "# Permutahedron",
         "",
         f"Milliseconds of one forward and backward pass, float32, temperature {TEMPERATURE}, {THREADS} threads; least of {turns} turns.",
-        "Differences: the worst, over the largest, from the peer in double precision: of both results, and of our gradient in double precision.",
+        "Differences: the worst, over the largest, from the peer in double precision; that of our gradient in double precision too.",
         "",
         f"| operation | lists x elements | hardgrad ms | {name} ms | ratio | our difference | peer's | of gradients |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
