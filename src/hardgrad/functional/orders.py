@@ -63,7 +63,7 @@ def argsort(
     --------
     >>> x = torch.tensor([3.0, 1.0, 2.0])
     >>> argsort(x, temperature=0.5).tolist(), argsort(x, mode="hard").tolist()
-    ([1.12, 1.68, 0.36], [1, 2, 0])
+    ([1.101, 1.680, 0.250], [1, 2, 0])
     """
     check_choice("argsort", "method", method, ARGSORT_METHODS)
     call = settle("argsort", x, temperature=temperature, mode=mode)

@@ -189,7 +189,7 @@ def matching(
     >>> matching(cost, mode="hard").tolist()
     [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     >>> round(float((matching(cost, temperature=0.2) * cost).sum()), 3)
-    5.013
+    5.176
 
     Source: Cuturi, 2013, Sinkhorn Distances: Lightspeed Computation of Optimal Transport.
     """
