@@ -100,8 +100,8 @@ CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...]]
     ),
     "budget that nothing fits in": (
         parquet,
-        ("--target", "y", "--budget", "24 bytes"),
-        ("no forest fits in 24 bytes",),
+        ("--target", "y", "--budget", "14 bytes"),
+        ("no forest fits in 14 bytes",),
     ),
     "budget that is none": (parquet, ("--target", "y", "--budget", "small"), ("budget got 'small'", "2kB")),
     "negative weights": (

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hardgrad.core import kernels
 from hardgrad.core.errors import DataError, ExportError, ParameterError, SchemaError
-from hardgrad.trees import Forest, forest_from_trees, runtime, runtime_c, runtime_numba
+from hardgrad.trees import Forest, forest_from_trees, runtime, runtime_c
 from hardgrad.trees.compiled_c import has_compiler
 from hardgrad.trees.probe import generate_rows, random_forest
 from hardgrad.trees.runtime import effective_jobs, prepare
@@ -308,12 +309,12 @@ def test_a_wrong_number_of_features():
 
 
 def test_numba_without_a_folder_for_its_cache(monkeypatch):
-    real = runtime_numba.numba.njit
+    real = kernels.numba.njit
 
     def refusing(*args, **options):
         if options.pop("cache", False):
             raise RuntimeError("cannot cache function: no locator available")
         return real(*args, **options)
 
-    monkeypatch.setattr(runtime_numba.numba, "njit", refusing)
-    assert runtime_numba._jit(lambda x: x + 1)(2) == 3
+    monkeypatch.setattr(kernels.numba, "njit", refusing)
+    assert kernels.kernel(lambda x: x + 1)(2) == 3

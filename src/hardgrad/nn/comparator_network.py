@@ -63,6 +63,10 @@ class ComparatorNetwork(Artifact, kind="comparator-network"):
         wires = np.stack([self.low, self.high], axis=1)
         if size and (wires.min() < 0 or wires.max() >= self.n):
             raise ArtifactError(f"comparator network names wires outside 0 .. {self.n - 1}.")
+        if self.n > 1 and len(np.unique(wires)) < self.n:
+            raise ArtifactError(
+                f"comparator network leaves some of its {self.n} wires uncompared; it cannot sort."
+            )
         for start, stop in pairwise(offset):
             if len(np.unique(wires[start:stop])) < 2 * (stop - start):
                 raise ArtifactError("comparator network has a layer that touches a wire twice.")

@@ -208,7 +208,7 @@ class _Search:
             with self.problem.interruption.skipping(left, usable=bool(self.tried)):
                 rows = [train for train, _ in self.problem.folds]
                 self.judge(way, self.problem.mapped(way.grow, rows))
-                emit(phase, (k + 1) / len(ways), hard=self._best_yet())
+                emit("budget", (k + 1) / len(ways), hard=self._best_yet(), message=phase)
 
     def look_at_oblique(self) -> None:
         """Let sparse-oblique forests compete where the recipe asks for them and there are rows enough."""
