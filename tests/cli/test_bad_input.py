@@ -101,7 +101,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], tuple[str, ...], tuple[str, ...]]
     "budget that nothing fits in": (
         parquet,
         ("--target", "y", "--budget", "14 bytes"),
-        ("no forest fits in 14 bytes",),
+        ("budget got '14 bytes'", "less than 24 bytes"),
     ),
     "budget that is none": (parquet, ("--target", "y", "--budget", "small"), ("budget got 'small'", "2kB")),
     "negative weights": (

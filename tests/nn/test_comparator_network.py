@@ -40,10 +40,19 @@ def test_all_zeros_and_ones_up_to_sixteen_wires() -> None:
     for n in range(1, 17):
         assert ComparatorNetwork.build("bitonic", n).unsorted_inputs() == 0
     assert ComparatorNetwork.build("odd_even", 9, descending=True).unsorted_inputs() == 0
-    broken = ComparatorNetwork(3, *(np.array(a, np.int32) for a in ([0], [1], [0, 1])))
-    assert broken.unsorted_inputs() == sum(
-        sorted(b) != [*sorted(b[:2]), b[2]] for b in itertools.product((0, 1), repeat=3)
+    broken = ComparatorNetwork(3, *(np.array(a, np.int32) for a in ([0, 1], [1, 2], [0, 1, 2])))
+
+    def through(bits: tuple[int, ...]) -> list[int]:
+        first = [*sorted(bits[:2]), bits[2]]
+        return [first[0], *sorted(first[1:])]
+
+    assert (
+        broken.unsorted_inputs()
+        == sum(through(b) != sorted(b) for b in itertools.product((0, 1), repeat=3))
+        > 0
     )
+    with pytest.raises(ArtifactError, match="uncompared"):
+        ComparatorNetwork(3, *(np.array(a, np.int32) for a in ([0], [1], [0, 1])))
     with pytest.raises(ParameterError, match="at most 24"):
         ComparatorNetwork.build("bitonic", 25).unsorted_inputs()
 
