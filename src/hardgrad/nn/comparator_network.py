@@ -167,7 +167,7 @@ class ComparatorNetwork(Artifact, kind="comparator-network"):
         size, last = max(self.n, 1), self.n
         kept = f"    {dtype} v[{size}];\n    int i;\n    for (i = 0; i < {last}; i++) v[i] = x[i];"
         routed = f"    {dtype} v[{size}];\n    int32_t from[{size}];\n    int i;\n"
-        routed += f"    for (i = 0; i < {last}; i++) {{ v[i] = x[i]; from[i] = i; }}\n    (void)v;"  # nothing else reads it where nothing is compared
+        routed += f"    for (i = 0; i < {last}; i++) {{ v[i] = x[i]; from[i] = i; }}\n    (void)v;"
         choose = f"{dtype} a = v[i], b = v[j]; int stay = a <= b; v[i] = stay ? a : b; v[j] = stay ? b : a;"
         route = "int32_t f = from[i], g = from[j]; from[i] = stay ? f : g; from[j] = stay ? g : f;"
         source = "\n".join(
