@@ -18,6 +18,7 @@ REPRODUCTIONS = (
     "chaos-gradients",
     "error-free-swaps",
     "flagship-small-tables",
+    "gumbel-softmax",
     "implicit-differentiation",
     "implicit-hyperparameters",
     "kink-audit",
@@ -27,6 +28,7 @@ REPRODUCTIONS = (
     "nonsmooth-training",
     "range-entropy",
     "sau",
+    "stochastic-neurons",
     "wonderland-tour",
 )
 OPERATIONS = {
