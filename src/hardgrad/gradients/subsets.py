@@ -10,7 +10,7 @@ from torch import Tensor
 from hardgrad.core.errors import ParameterError
 from hardgrad.core.mode import Mode, resolve_mode
 from hardgrad.core.relaxed import straight_through
-from hardgrad.functional.operands import check_choice
+from hardgrad.functional.operands import check_choice, values_are_checked
 from hardgrad.functional.simplex import project_lists
 from hardgrad.gradients.estimators import Draw
 from hardgrad.gradients.families import CATEGORICAL, race
@@ -60,11 +60,14 @@ def sample_subset(
     """
     check_choice("sample_subset", "estimator", estimator, ("gumbel", "reinforce"))
     call, level = settle_logits("sample_subset", CATEGORICAL, logits, temperature, resolve_mode(mode, "st"))
-    if isinstance(k, bool) or not 0 <= k <= logits.shape[-1]:
-        raise ParameterError(
-            f"sample_subset() got k={k!r} for {logits.shape[-1]} elements; expected 0 to that."
-        )
     x = call.tensors[0]
+    elements = x.shape[-1]
+    if x.numel() and values_are_checked(
+        x
+    ):  # an element that is left out must not be drawn for want of others
+        elements = int((~torch.isneginf(x.detach())).sum(dim=-1).min())
+    if isinstance(k, bool) or not 0 <= k <= elements:
+        raise ParameterError(f"sample_subset() got k={k!r} for {elements} elements; expected 0 to that.")
     perturbed = race(x if estimator == "gumbel" else x.detach(), generator)
     order = perturbed.detach().topk(k, dim=-1).indices
     exact = torch.zeros_like(x.detach()).scatter(-1, order, 1.0)

@@ -51,10 +51,7 @@ def gumbel_softmax(scale: Scale) -> Sequence[Measured]:
     nats = {method: run.nats for method, run in trained.items()}
     warm, *gaps = _relaxed_gaps(trained["gumbel"], scale)
     falls = [abs(before) - abs(after) for before, after in itertools.pairwise(gaps)]
-    names = [
-        f"nats of exact samples less those of relaxed ones, temperature {t:g}"
-        for t in (WARM, *GAP_TEMPERATURES)
-    ]
+    gap = "nats of exact samples less those of relaxed ones, temperature"
     return [
         *(Measured.reported(f"nats, {method}", value) for method, value in nats.items()),
         Measured.at_least(
