@@ -67,7 +67,7 @@ def gumbel_softmax(scale: Scale) -> Sequence[Measured]:
         Measured.reported(f"{gap} {WARM:g}, above those of training", warm),
         *(Measured.reported(f"{gap} {t:g}", found) for t, found in zip(GAP_TEMPERATURES, gaps, strict=True)),
         Measured.at_least(
-            "least fall of that gap from 1 to 0.5 and from 0.5 to 0.1", min(falls), -GAP_NOISE[scale]
+            "least fall of that gap from 1 to 0.5 and from 0.5 to 0.1", min(falls), 0.0 - GAP_NOISE[scale]
         ),
         *_semi_supervised(scale),
     ]
