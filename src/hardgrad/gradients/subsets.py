@@ -62,9 +62,8 @@ def sample_subset(
     call, level = settle_logits("sample_subset", CATEGORICAL, logits, temperature, resolve_mode(mode, "st"))
     x = call.tensors[0]
     elements = x.shape[-1]
-    if x.numel() and values_are_checked(
-        x
-    ):  # an element that is left out must not be drawn for want of others
+    # An element that is left out must not be drawn for want of others.
+    if x.numel() and values_are_checked(x):
         elements = int((~torch.isneginf(x.detach())).sum(dim=-1).min())
     if isinstance(k, bool) or not 0 <= k <= elements:
         raise ParameterError(f"sample_subset() got k={k!r} for {elements} elements; expected 0 to that.")
