@@ -12,7 +12,8 @@ from hardgrad.core.errors import ExportError, ParameterError
 from hardgrad.export.sql import SqlDialect, above, at_most, call, case, choose, column, integer, left_sum
 from hardgrad.export.sql_dialects import sql_dialect
 from hardgrad.tabular.schema import category_text
-from hardgrad.trees.forest import Forest, Label
+from hardgrad.tabular.table_model import Label
+from hardgrad.trees.forest import Forest
 
 if TYPE_CHECKING:
     from hardgrad.trees.export_sql import ForestQuery
