@@ -106,10 +106,14 @@ def _recurrent(torch: Any, generator: Any, units: int = 16, horizon: int = 60) -
     weight = torch.randn(units, units, generator=generator, dtype=torch.float64) / units**0.5
     start = 0.1 * torch.randn(units, generator=generator, dtype=torch.float64)
     bias = torch.zeros(units, dtype=torch.float64)
+
+    def network(gain: float) -> Any:
+        return lambda h, b: torch.tanh(gain * (weight @ h) + b)
+
     found = []
     for gain in (0.9, 1.5, 4.0):
         report = chaos_report(
-            lambda h, b, gain=gain: torch.tanh(gain * (weight @ h) + b), start, bias, horizon, lambda h: h[0],
+            network(gain), start, bias, horizon, lambda h: h[0],
             sigma=SIGMA, samples=1000, horizons=(horizon,), generator=generator,
         )  # fmt: skip
         found += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def _one_draw_of_decays(seed: int) -> tuple[float, float, float]:
         # The known diagonal, exp(lam), keeps one large decay from setting the step of all directions.
         diagonal = 1.0 + lam.exp()
         found = hypergradient(
-            valid, train, solve(lam), lam, terms=20, preconditioner=lambda v, d=diagonal: v / d
+            valid, train, solve(lam), lam, terms=20, preconditioner=partial(_divide, diagonal)
         )
         lam.grad = found.grads
         optimizer.step()
@@ -206,6 +207,10 @@ def distilled_digits(steps: int) -> list[Measured]:
 
 
 # --- 4: noisy labels ---------------------------------------------------------------------------------------------------------------------
+def _divide(diagonal: Any, v: Any) -> Any:
+    return v / diagonal
+
+
 def _noisy_labels() -> list[Measured]:
     """Digits, 40 % of the training labels replaced: one weight a training example, from 377 clean images, 20 outer steps."""
     import torch
