@@ -200,7 +200,7 @@ def test_disagreeing_export_is_never_written(
     monkeypatch.setattr(exactness, "check_exactness", lambda *_, **__: wrong)
     failed = command(*arguments(table, "--out", tmp_path / "m"))
     assert failed.exit_code == 1
-    assert "c disagrees with the model on 3 of 100 rows' in failed.stderr
+    assert "c disagrees with the model on 3 of 100 rows" in failed.stderr
     assert not (tmp_path / "m").exists()
 
 
