@@ -218,8 +218,9 @@ def test_dtypes_and_probabilities():
 @pytest.mark.parametrize(
     ("z", "y", "w"),
     [
-        (Z, Y[:3], None), (Z[:0], Y[:0], None), (Z[None, None], Y, None), (ZK[:, :1], Y, None), (Z, Y + 1, None), (Z, Y - 0.5, None),
-        (Z, Y + torch.nan, None), (ZK, YK + 1, None), (ZK, YK - 1, None), (Z * torch.nan, Y, None), (Z, Y, W[:3]), (Z, Y, -W), (Z, Y, 0 * W),
+        (Z, Y[:3], None), (Z[:0], Y[:0], None), (Z[None, None], Y, None), (ZK[:, :1], Y, None), (Z, Y + 1, None),
+        (Z, Y - 0.5, None), (Z, Y + torch.nan, None), (ZK, YK + 1, None), (ZK, YK - 1, None), (Z * torch.nan, Y, None),
+        (Z, Y, W[:3]), (Z, Y, -W), (Z, Y, 0 * W),
         (Z, Y, W * torch.nan), (Y, Y, None),
     ],
 )  # fmt: skip
