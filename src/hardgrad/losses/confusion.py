@@ -206,7 +206,7 @@ class ConfusionMetricLoss(nn.Module):
         if not callable(self.metric):
             value: Tensor = counts.metric(self.metric, beta=self.beta, average=self.average, eps=eps)
             return value
-        if counts.tp.dim() == 0:
+        if not counts.tp.dim():
             return _scalar(self.metric(*counts.cells))
         if self.average == "micro":
             return _scalar(self.metric(*counts.summed().cells))
@@ -214,7 +214,8 @@ class ConfusionMetricLoss(nn.Module):
         if self.average is None:
             return each
         occurs = counts.tp + counts.fn > 0
-        return torch.where(occurs, each, 0.0).sum() / occurs.sum()
+        mean: Tensor = torch.where(occurs, each, 0.0).sum() / occurs.sum()
+        return mean
 
     def _remembered(self, counts: ConfusionCounts) -> ConfusionCounts:
         if self.momentum is None or not self.training:

@@ -131,7 +131,9 @@ class ConfusionCounts:
     def _each(self, metric: Metric, beta: float, eps: float) -> Any:
         if callable(metric):
             return metric(*self.cells)
-        shares = ConfusionCounts(*(_ratio(cell, self.total) for cell in self.cells))
+        total = self.total
+        total = total + (total == 0)
+        shares = ConfusionCounts(*(cell / total for cell in self.cells))
         return _FORMULAS[metric](shares, 1.0 if metric == "f1" else beta, eps)
 
 
