@@ -18,6 +18,7 @@ ESTIMATORS = {
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
     "chaos-gradients",
+    "confusion-losses",
     "error-free-swaps",
     "flagship-small-tables",
     "gumbel-softmax",

@@ -296,3 +296,16 @@ def test_only_parquet_streams(command: Command, tmp_path: Path) -> None:
         result = command("fit", name, "--target", "y", "--stream", "--out", tmp_path / "x")
         assert result.exit_code == 1
         assert "needs a Parquet file" in result.stderr or "there is no file" in result.stderr
+
+
+def test_a_tuned_threshold_is_in_the_model_that_is_written(
+    command: Command, table: Path, tmp_path: Path
+) -> None:
+    def base(*more: object) -> float:
+        found = command(*arguments(table, "--metric", "f1", "--out", tmp_path / "m", "--json", *more))
+        assert next(iter(only_json(found)["metrics"])) == "f1"
+        return float(hardgrad.load(tmp_path / "m" / "model.safetensors").base[0])
+
+    assert base("--threshold", "tuned") != base()
+    refused = command(*arguments(table, "--threshold", "high"))
+    assert refused.exit_code == 1 and "expected a number between 0 and 1, or tuned" in refused.output

@@ -24,7 +24,15 @@ def fit(
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="What the model is chosen by: log_loss, accuracy, auc, f1, ...; rmse, mae, r2."),
+        typer.Option(
+            help="What the model is chosen by: log_loss, accuracy, auc, f1, gmean, mcc, ...; rmse, mae, r2."
+        ),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help='Of two classes: probability from which the second is predicted, or "tuned" [default: 0.5].'
+        ),
     ] = None,
     time_budget: Annotated[
         str | None, typer.Option(help="About how long training may take: 90s, 5m, 1h.")
@@ -88,9 +96,9 @@ def fit(
         usage_error("say which column to learn: --target COLUMN.")
     terminal = Terminal(as_json=as_json, quiet=quiet)
     asked: dict[str, Any] = {
-        "table": table, "target": target, "budget": budget, "metric": metric, "time_budget": time_budget, "trees": trees,
-        "unbounded": unbounded, "depth": depth, "max_iter": max_iter, "split": split, "seed": seed, "jobs": jobs, "devices": devices,
-        "accelerator": accelerator, "weights": weights, "drop": drop or None, "categorical": categorical or None,
+        "table": table, "target": target, "budget": budget, "metric": metric, "threshold": threshold, "time_budget": time_budget,
+        "trees": trees, "unbounded": unbounded, "depth": depth, "max_iter": max_iter, "split": split, "seed": seed, "jobs": jobs,
+        "devices": devices, "accelerator": accelerator, "weights": weights, "drop": drop or None, "categorical": categorical or None,
         "model": model, "task": task, "test_fraction": test_fraction, "rows": rows, "stream": stream,
     }  # fmt: skip
     settings, folder = prepare(asked, out, resume)

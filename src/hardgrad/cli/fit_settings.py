@@ -19,6 +19,7 @@ class FitSettings:
     target: str = BUNDLED_TARGET
     budget: str | None = None
     metric: str | None = None
+    threshold: str | None = None
     time_budget: str | None = None
     trees: int | None = None
     unbounded: bool = False
@@ -80,9 +81,22 @@ class FitSettings:
             "split": self.split,
             "budget": self.budget,
             "metric": self.metric,
+            "threshold": _threshold(self.threshold),
             "time_budget": parse_seconds(self.time_budget),
             "random_state": self.seed,
             "n_jobs": self.jobs,
             "device": self.accelerator,
             "devices": self.devices if self.devices != 1 else None,
         }
+
+
+def _threshold(text: str | None) -> float | str | None:
+    """Return what an estimator takes: a number, "tuned", or None for its own."""
+    if text is None or text == "tuned":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ParameterError(
+            f"--threshold got {text!r}; expected a number between 0 and 1, or tuned."
+        ) from None

@@ -7,6 +7,8 @@ from typing import Any
 
 _HOMES = {
     "ApproxNDCGLoss": "hardgrad.losses.ranking",
+    "ConfusionCounts": "hardgrad.losses.confusion_counts",
+    "ConfusionMetricLoss": "hardgrad.losses.confusion",
     "HardPermutationLoss": "hardgrad.losses.permutation",
     "LambdaLoss": "hardgrad.losses.ranking",
     "ListNetLoss": "hardgrad.losses.ranking",
@@ -16,6 +18,8 @@ _HOMES = {
     "permutation_target": "hardgrad.losses.permutation",
     "range_entropy": "hardgrad.losses.entropies",
     "run_entropy": "hardgrad.losses.entropies",
+    "soft_confusion": "hardgrad.losses.confusion",
+    "tune_threshold": "hardgrad.losses.confusion_counts",
 }
 __all__ = sorted(_HOMES)
 

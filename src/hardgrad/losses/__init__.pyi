@@ -1,5 +1,9 @@
 """The names of hardgrad.losses and where they are defined; made by `make stubs`."""
 
+from hardgrad.losses.confusion import ConfusionMetricLoss as ConfusionMetricLoss
+from hardgrad.losses.confusion import soft_confusion as soft_confusion
+from hardgrad.losses.confusion_counts import ConfusionCounts as ConfusionCounts
+from hardgrad.losses.confusion_counts import tune_threshold as tune_threshold
 from hardgrad.losses.entropies import range_entropy as range_entropy
 from hardgrad.losses.entropies import run_entropy as run_entropy
 from hardgrad.losses.permutation import HardPermutationLoss as HardPermutationLoss

@@ -18,6 +18,7 @@ _HOMES = {
     "import_forest": "hardgrad.trees.importers",
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",
+    "with_threshold": "hardgrad.trees.threshold",
 }
 __all__ = sorted(_HOMES)
 

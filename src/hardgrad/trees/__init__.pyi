@@ -12,3 +12,4 @@ from hardgrad.trees.meta_tree import MetaTreeClassifier as MetaTreeClassifier
 from hardgrad.trees.meta_tree_training import train_meta_tree as train_meta_tree
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights as MetaTreeWeights
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
+from hardgrad.trees.threshold import with_threshold as with_threshold

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from hardgrad.core.errors import ParameterError
+from hardgrad.core.errors import HardgradWarning, ParameterError
 from hardgrad.core.gap import GapReport
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_estimator import TableEstimator
@@ -29,11 +31,12 @@ from hardgrad.trees.gap_measure import measure_gap
 from hardgrad.trees.greedy import TrainingRows
 from hardgrad.trees.interruption import Interruption
 from hardgrad.trees.judge import Judge
-from hardgrad.trees.metrics import Metric, find_metric
+from hardgrad.trees.metrics import Metric, at_threshold, best_cut, find_metric
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.refine import RefinePlan
 from hardgrad.trees.selection import select
 from hardgrad.trees.soft_forest import SoftForest
+from hardgrad.trees.threshold import shifted
 
 if TYPE_CHECKING:
     from hardgrad.tabular.streaming import StreamedTable
@@ -55,6 +58,7 @@ class SoftForestBase(TableEstimator):
     split: Any
     budget: str | None
     metric: str | None
+    threshold: Any = 0.5
     temperature: tuple[float, float]
     learning_rate: float
     max_iter: int
@@ -139,7 +143,7 @@ class SoftForestBase(TableEstimator):
     ) -> None:  # fmt: skip
         """Train on encoded rows of positive weight and remember everything; `finish` may change what was selected."""
         self.schema_ = schema
-        metric = find_metric(self.metric, objective)
+        metric = self._metric_of_fit(objective)
         scale = shift = None
         if objective.kind == "squared":
             shift = np.average(Y, axis=0, weights=weight)
@@ -174,6 +178,18 @@ class SoftForestBase(TableEstimator):
         self._remember(problem, frame, selection, metric, events)
         self.interrupted_ = interruption.happened
         interruption.warn(type(self).__name__)
+
+    def _metric_of_fit(self, objective: Objective) -> Metric:
+        """Return what candidates are judged by: the metric at the threshold that will be theirs."""
+        metric = find_metric(self.metric, objective)
+        if self.threshold == 0.5:
+            return metric
+        if objective.kind == "softmax":
+            raise ParameterError(
+                f"{type(self).__name__} got threshold={self.threshold!r} for {len(self.classes_)} classes; a threshold is for two. "
+                "Leave it at 0.5."
+            )
+        return at_threshold(metric, None if self.threshold == "tuned" else float(logit(self.threshold)))
 
     def _select(self, problem: Problem, frame: Frame) -> Selection:
         if self.budget is not None:
@@ -228,7 +244,11 @@ class SoftForestBase(TableEstimator):
         self.n_iter_ = max(1, self.max_iter if any(c.l1 is not None for c in selection.candidates) else 0)
         if selection.codes is not None:
             frame = replace(frame, codes=selection.codes)
-        self.forest_ = selection.artifact or assemble(selection.forest, frame)
+        forest = selection.artifact or assemble(selection.forest, frame)
+        cut = self._cut(problem, selection, metric)
+        self.forest_ = shifted(forest, cut) if cut else forest
+        if cut:
+            frame = replace(frame, scale=np.ones(1), shift=np.array([-cut]))
         soft = selection.forest if selection.soft is None else selection.soft
         self.soft_ = SoftForest.from_perfect(
             [soft],
@@ -244,16 +264,42 @@ class SoftForestBase(TableEstimator):
         self.gap_: GapReport | None = None
         if len(held) and selection.winner.held_raw is not None:
             Y, weight = problem.rows.Y[held], problem.rows.weight[held]
-            unit = _units(frame)
+            unit = frame.output
+            if problem.objective.kind == "squared":
+                Y = unit(Y)
             self.validation_ = {
-                "rows": held, "y": unit(Y), "raw": unit(selection.winner.held_raw), "weight": weight,
-            }  # fmt: skip
+                "rows": held,
+                "y": Y,
+                "raw": unit(selection.winner.held_raw),
+                "weight": weight,
+            }
             if selection.soft_held_raw is not None:
                 self.gap_ = measure_gap(
-                    unit(selection.soft_held_raw), unit(selection.winner.held_raw), unit(Y), weight, problem.objective, metric,
+                    unit(selection.soft_held_raw), unit(selection.winner.held_raw), Y, weight, problem.objective,
+                    find_metric(metric.name, problem.objective),
                     kept_start=selection.winner.l1 is None,
                 )  # fmt: skip
         self.front_ = list(selection.front)
+
+    def _cut(self, problem: Problem, selection: Selection, metric: Metric) -> float:
+        """Return the raw score above which the second class is predicted, and remember the probability there."""
+        if problem.objective.kind != "logistic":
+            return 0.0
+        if self.threshold != "tuned":
+            self.threshold_ = float(self.threshold)
+            return float(logit(self.threshold_))
+        cut, raw, held = 0.0, selection.winner.held_raw, selection.held_rows
+        if raw is not None and metric.confusion is not None:
+            cut, _ = best_cut(raw, problem.rows.Y[held], problem.rows.weight[held], metric.confusion)
+        else:
+            warnings.warn(
+                f"{type(self).__name__} held out none of {len(problem.rows)} rows, so that the threshold could not be tuned and stays 0.5. "
+                "Give it 20 rows or more.",
+                HardgradWarning,
+                stacklevel=2,
+            )
+        self.threshold_ = float(expit(cut))
+        return cut
 
     # --- the exact forest ----------------------------------------------------------------------------------------------------
     def harden(self) -> Forest:
@@ -269,10 +315,6 @@ class SoftForestBase(TableEstimator):
 
 def _difference(event: Event) -> float | None:
     return None if event.soft is None or event.hard is None else event.hard - event.soft
-
-
-def _units(frame: Frame) -> Any:
-    return frame.output
 
 
 def _candidate_row(candidate: Any, chosen: bool, metric: Metric) -> dict[str, Any]:

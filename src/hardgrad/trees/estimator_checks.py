@@ -28,6 +28,12 @@ def check_parameters(model: Any) -> None:
         "temperature",
         "two positive numbers (from, to)",
     )
+    tuned = isinstance(model.threshold, str) and model.threshold == "tuned"
+    require(
+        tuned or (isinstance(model.threshold, float) and 0 < model.threshold < 1),
+        "threshold",
+        "a number between 0 and 1, or 'tuned'",
+    )
     require(0 < model.validation_fraction < 1, "validation_fraction", "a share between 0 and 1")
     require(
         model.l1 is None or all(penalty >= 0 for penalty in model.l1),

@@ -22,7 +22,12 @@ class SoftForestClassifier(TableClassifier, SoftForestBase):
     max_depth : depth of the trees.
     split : "sparse_oblique" (a node weighs at most four features), "axis" or "oblivious".
     budget : "2kB" (bytes of the packed C data), "64 leaves" or "5 trees": the best exact model that fits. Overrides `n_estimators`.
-    metric : what the model is chosen by: "log_loss" (default), "accuracy", "balanced_accuracy", "f1", "auc".
+    metric : what the model is chosen by: "log_loss" (default), "auc", or a metric of decisions: "accuracy", "balanced_accuracy", "f0.5",
+        "f1", "f2", "gmean", "jaccard", "kappa", "mcc", "youden". Of two classes the second is the positive one; of several they are
+        those of `ConfusionCounts.metric` with average="multiclass", as in scikit-learn.
+    threshold : of two classes, the probability above which the second is predicted, or "tuned": the best for the metric on the held-out
+        rows, exactly. It is folded into the forest, so that every export decides there; see `with_threshold` for what that makes of the
+        probabilities. scikit-learn's `TunedThresholdClassifierCV` around this estimator leaves them alone, and the exports too.
     temperature : of the gates, from and to.
     learning_rate : of the directions; thresholds take half of it, leaves as much.
     max_iter : gradient steps of a candidate.
@@ -44,6 +49,7 @@ class SoftForestClassifier(TableClassifier, SoftForestBase):
     forest_ : the `Forest` artifact; `predict` and `predict_proba` are its own.
     soft_ : the `SoftForest` that it was hardened from.
     gap_ : `GapReport`, soft against hard on held-out rows; None where too few rows were given to hold any out.
+    threshold_ : of two classes, the probability, before it was folded in, above which the second class is predicted.
     classes_, n_features_in_, feature_names_in_ : as in scikit-learn.
     n_iter_ : gradient steps that a candidate took (1 where the rows were too few to train soft).
     history_, candidates_, front_, validation_, metric_ : what training measured (see `docs/forest.md`).
@@ -79,6 +85,7 @@ class SoftForestClassifier(TableClassifier, SoftForestBase):
         split: str = "sparse_oblique",
         budget: str | None = None,
         metric: str | None = None,
+        threshold: float | str = 0.5,
         temperature: tuple[float, float] = (0.4, 0.15),
         learning_rate: float = 0.02,
         max_iter: int = 600,
@@ -100,6 +107,7 @@ class SoftForestClassifier(TableClassifier, SoftForestBase):
         self.split = split
         self.budget = budget
         self.metric = metric
+        self.threshold = threshold
         self.temperature = temperature
         self.learning_rate = learning_rate
         self.max_iter = max_iter

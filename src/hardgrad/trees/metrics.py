@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ParameterError, suggestion
+from hardgrad.losses.confusion_counts import ConfusionCounts, tune_threshold
 from hardgrad.trees.objectives import Objective
 
 Array = NDArray[np.float64]
@@ -25,12 +27,14 @@ class Metric:
     higher_is_better : direction.
     tasks : the objectives that it is defined for.
     function : computes it.
+    confusion : (name, beta) of `ConfusionCounts.metric`, for a metric of decisions; None for one of scores.
     """
 
     name: str
     higher_is_better: bool
     tasks: tuple[str, ...]
     function: Function
+    confusion: tuple[str, float] | None = None
 
     def __call__(self, raw: Array, Y: Array, weight: Array, objective: Objective) -> float:
         """Return the metric."""
@@ -51,27 +55,35 @@ def _loss(raw: Array, Y: Array, weight: Array, objective: Objective) -> float:
     return objective.mean_loss(raw, Y, weight)
 
 
-def _accuracy(raw: Array, Y: Array, weight: Array, objective: Objective) -> float:
-    return float(np.average(class_index(raw) == true_index(Y), weights=weight))
-
-
-def _balanced_accuracy(raw: Array, Y: Array, weight: Array, objective: Objective) -> float:
-    truth, guess = true_index(Y), class_index(raw)
-    return float(
-        np.mean([np.average(guess[truth == k] == k, weights=weight[truth == k]) for k in np.unique(truth)])
+def _counted(
+    raw: Array,
+    Y: Array,
+    weight: Array,
+    objective: Objective,
+    *,
+    confusion: tuple[str, float],
+    cut: float = 0.0,
+) -> float:
+    """A metric of the confusion matrix; of two classes the second is the positive one, of several it is as in scikit-learn."""
+    name, beta = confusion
+    classes = None if Y.shape[1] == 1 else Y.shape[1]
+    counts = ConfusionCounts.from_labels(
+        class_index(raw - cut), true_index(Y), n_classes=classes, sample_weight=weight
     )
+    return float(counts.metric(name, beta=beta, average="multiclass"))
 
 
-def _f1(raw: Array, Y: Array, weight: Array, objective: Objective) -> float:
-    """F1 of the second class, or the mean over classes."""
-    truth, guess = true_index(Y), class_index(raw)
-    classes = [1] if Y.shape[1] == 1 else list(range(Y.shape[1]))
-    scores = []
-    for k in classes:
-        hit = float(weight[(truth == k) & (guess == k)].sum())
-        wrong = float(weight[(truth == k) != (guess == k)].sum())
-        scores.append(2 * hit / (2 * hit + wrong) if hit + wrong > 0 else 0.0)
-    return float(np.mean(scores))
+def _tuned(
+    raw: Array, Y: Array, weight: Array, objective: Objective, *, confusion: tuple[str, float]
+) -> float:
+    return best_cut(raw, Y, weight, confusion)[1]
+
+
+def best_cut(raw: Array, Y: Array, weight: Array, confusion: tuple[str, float]) -> tuple[float, float]:
+    """Return the raw score above which the second class is to be predicted for the best metric, and that metric."""
+    name, beta = confusion
+    found = tune_threshold(raw[:, 0], Y[:, 0], name, beta=beta, sample_weight=weight)
+    return found.threshold, found.value
 
 
 def _auc(raw: Array, Y: Array, weight: Array, objective: Objective) -> float:
@@ -97,13 +109,22 @@ def _r2(raw: Array, Y: Array, weight: Array, objective: Objective) -> float:
 
 
 CLASSIFICATION = ("logistic", "softmax")
+CONFUSION = {
+    **{
+        name: (name, 1.0)
+        for name in ("accuracy", "balanced_accuracy", "f1", "gmean", "jaccard", "kappa", "mcc", "youden")
+    },
+    "f0.5": ("fbeta", 0.5),
+    "f2": ("fbeta", 2.0),
+}
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("log_loss", False, CLASSIFICATION, _loss),
-        Metric("accuracy", True, CLASSIFICATION, _accuracy),
-        Metric("balanced_accuracy", True, CLASSIFICATION, _balanced_accuracy),
-        Metric("f1", True, CLASSIFICATION, _f1),
+        *(
+            Metric(name, True, CLASSIFICATION, partial(_counted, confusion=confusion), confusion)
+            for name, confusion in CONFUSION.items()
+        ),
         Metric("auc", True, ("logistic",), _auc),
         Metric("rmse", False, ("squared",), _rmse),
         Metric("mae", False, ("squared",), _mae),
@@ -127,3 +148,24 @@ def find_metric(name: str | None, objective: Objective) -> Metric:
             f"metric got {name!r}; for this task expected one of {', '.join(known)}.{suggestion(name, known)}"
         )
     return METRICS[name]
+
+
+def at_threshold(metric: Metric, cut: float | None) -> Metric:
+    """Return the metric of the decisions `raw > cut` of two classes, or of those at the best cut (None).
+
+    Raises
+    ------
+    ParameterError : a best cut was asked for, and the metric does not depend on decisions.
+    """
+    if metric.confusion is None:
+        if cut is None:
+            raise ParameterError(
+                f"threshold got 'tuned' with metric {metric.name!r}, which needs no threshold; expected one of {', '.join(CONFUSION)}."
+            )
+        return metric
+    function = (
+        partial(_tuned, confusion=metric.confusion)
+        if cut is None
+        else partial(_counted, confusion=metric.confusion, cut=cut)
+    )
+    return replace(metric, function=function)
