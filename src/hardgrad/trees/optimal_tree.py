@@ -1,0 +1,202 @@
+"""The smallest exact tree: a recursion over sets of examples under a budget of cuts, and all smallest trees. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hardgrad.trees.optimal_instance import Chain, Instance
+
+Tree = dict[str, Any]  # {"feature", "threshold", "left", "right"} or {"value": class}
+Choice = tuple[Chain, int]
+
+
+def count_cuts(tree: Tree) -> int:
+    """Return the number of inner nodes of a nested tree."""
+    stack, cuts = [tree], 0
+    while stack:
+        node = stack.pop()
+        if "feature" in node:
+            cuts += 1
+            stack += [node["left"], node["right"]]
+    return cuts
+
+
+def grow(everything: int, decide: Callable[[int, int], tuple[Choice, int, int] | int]) -> Tree:
+    """Build a nested tree from the root down.
+
+    `decide(examples, budget)` returns a cut with the budgets of its sides, or the class of a leaf. The root is asked with budget -1.
+    """
+    root: Tree = {}
+    stack = [(root, everything, -1)]
+    while stack:
+        node, examples, budget = stack.pop()
+        decision = decide(examples, budget)
+        if isinstance(decision, int):
+            node["value"] = decision
+            continue
+        (chain, i), left_budget, right_budget = decision
+        node.update(feature=chain.feature, threshold=chain.threshold[i], left={}, right={})
+        stack.append((node["left"], examples & chain.left[i], left_budget))
+        stack.append((node["right"], examples & ~chain.left[i], right_budget))
+    return root
+
+
+def greedy_tree(instance: Instance) -> Tree:
+    """Return a tree without avoidable errors, grown greedily by the Gini impurity: the first incumbent."""
+
+    def impurity(examples: int) -> float:
+        counts = [instance.weight(examples & own) for own in instance.of_class]
+        total = sum(counts)
+        return total - sum(count * count for count in counts) / total if total else 0.0
+
+    def decide(examples: int, _: int) -> tuple[Choice, int, int] | int:
+        label, errors = instance.leaf(examples)
+        best: tuple[float, Choice] | None = None
+        for chain in instance.chains if errors else ():
+            for i, left in enumerate(chain.left):
+                if examples & left and examples & ~left:
+                    score = impurity(examples & left) + impurity(examples & ~left)
+                    if best is None or score < best[0]:
+                        best = (score, (chain, i))
+        return label if best is None else (best[1], -1, -1)
+
+    return grow(instance.everything, decide)
+
+
+class _Record:
+    """What is known of one set of examples: for each number of cuts a proven least of errors, and the best tree found."""
+
+    __slots__ = ("found", "proven")
+
+    def __init__(self, counts: list[int]) -> None:
+        # c cuts make c + 1 leaves, each right on one class at most.
+        counts.sort(reverse=True)
+        self.proven = [sum(counts[leaves:]) for leaves in range(1, len(counts) + 1)]
+        self.found: dict[int, tuple[int, Choice | None, int, int]] = {}
+
+    def least(self, cuts: int) -> int:
+        return self.proven[cuts] if cuts < len(self.proven) else 0
+
+    def prove(self, cuts: int, errors: int) -> None:
+        """No tree of at most `cuts` cuts errs less; so none of fewer cuts does."""
+        self.proven += [0] * (cuts + 1 - len(self.proven))
+        for fewer in range(cuts, -1, -1):
+            if self.proven[fewer] >= errors:
+                break
+            self.proven[fewer] = errors
+
+    def best(self, cuts: int) -> tuple[int, Choice | None, int, int] | None:
+        """Return the best tree found with at most `cuts` cuts."""
+        return min((found for used, found in self.found.items() if used <= cuts), key=lambda found: found[0], default=None)
+
+
+class BudgetedTrees:
+    """Answers, for any set of examples, how few errors a tree of so many cuts can make. What was proven is remembered for each set.
+
+    Two facts make it fast. The errors of the best tree on a set never exceed those on a larger set; so of all cuts of a feature that leave
+    one side solved by a given number of cuts, the one with the largest such side leaves least to do, and bisection finds it. And a rest
+    that holds one for which there is no tree needs no trial.
+
+    Parameters
+    ----------
+    instance : the examples.
+    tick : called for every set that is searched; may raise to end the search.
+    """
+
+    def __init__(self, instance: Instance, tick: Callable[[], None] = lambda: None) -> None:
+        self.instance = instance
+        self.tick = tick
+        self._known: dict[int, _Record] = {}
+        # Sides of each feature from either end: a cut sends `left[i]` left, so sides grow with the position.
+        ends = [(chain, range(len(chain.left)), 0) for chain in instance.chains]
+        ends += [(chain, range(len(chain.left) - 1, -1, -1), -1) for chain in instance.chains]
+        self._ends = [(chain, order, flip, [chain.left[i] ^ flip for i in order]) for chain, order, flip in ends]
+
+    def tree(self, cuts: int) -> Tree | None:
+        """Return a tree of at most `cuts` cuts with the fewest errors, or None where these are more than the instance allows."""
+        everything = self.instance.everything
+        if self.errors(everything, cuts, self.instance.max_errors) is None:
+            return None
+
+        def decide(examples: int, budget: int) -> tuple[Choice, int, int] | int:
+            record = self._known.get(examples)
+            found = record.best(cuts if budget < 0 else budget) if record else None
+            if found is None or found[1] is None:
+                return self.instance.leaf(examples)[0]
+            return found[1], found[2], found[3]
+
+        return grow(everything, decide)
+
+    def errors(self, examples: int, cuts: int, most: int) -> int | None:
+        """Return the weight of the errors of the best tree of at most `cuts` cuts, or None where it is above `most`."""
+        if any(not examples & ~own for own in self.instance.of_class):
+            return 0
+        if cuts == 0:
+            errors = self.instance.leaf(examples)[1] if most else 1
+            return errors if errors <= most else None
+        record = self._known.get(examples)
+        if record is None:
+            record = _Record([self.instance.weight(examples & own) for own in self.instance.of_class])
+            record.found[0] = (record.proven[0], None, 0, 0)
+            self._known[examples] = record
+        if record.least(cuts) > most:
+            return None
+        found = record.best(cuts)
+        if found is not None and found[0] <= record.least(cuts):
+            return found[0]
+        return self._search(record, examples, cuts, most)
+
+    def _search(self, record: _Record, examples: int, cuts: int, most: int) -> int | None:
+        self.tick()
+        failed: list[tuple[int, int, int]] = []  # (rest, cuts, errors) for which there is no tree
+        found = record.best(cuts)
+        best = found[0] if found is not None and found[0] <= most else None
+        bound = most if best is None else best - 1  # what is still of interest
+        for few in range((cuts + 1) // 2):
+            many = cuts - 1 - few
+            for rest, errors, choice, flip in self._largest_sides(examples, few, bound, both_ends=few < many):
+                if errors > bound or any(not bad & ~rest and many <= c and bound - errors <= e for bad, c, e in failed):
+                    continue
+                remaining = self.errors(rest, many, bound - errors)
+                if remaining is None:
+                    failed.append((rest, many, bound - errors))
+                    continue
+                best = errors + remaining
+                bound = best - 1
+                record.found[cuts] = (best, choice, *((many, few) if flip else (few, many)))
+                if best <= record.least(cuts):
+                    return best
+        record.prove(cuts, bound + 1)
+        return best
+
+    def _largest_sides(
+        self, examples: int, cuts: int, bound: int, *, both_ends: bool
+    ) -> list[tuple[int, int, Choice, int]]:
+        """Return (rest, errors of the side, cut, which side) for the largest sides that `cuts` cuts solve, smallest rest first."""
+        found = []
+        for chain, order, flip, sides in self._ends if both_ends else self._ends[: len(self._ends) // 2]:
+            start, level = 0, 0
+            while start < len(sides):
+                errors: int | None
+                low, high = start - 1, len(sides)  # `low` is solved at this level of errors, or before the first
+                while high - low > 1:
+                    middle = (low + high) // 2
+                    if self.errors(examples & sides[middle], cuts, level) is None:
+                        high = middle
+                    else:
+                        low = middle
+                if low >= start:
+                    side = examples & sides[low]
+                    errors = self.errors(side, cuts, level)
+                    if side and side != examples and errors is not None:
+                        found.append((examples ^ side, errors, (chain, order[low]), flip))
+                if high == len(sides) or level >= bound:
+                    break
+                start = high
+                errors = self.errors(examples & sides[high], cuts, bound)
+                if errors is None:
+                    break
+                level = errors
+        found.sort(key=lambda candidate: candidate[0].bit_count())
+        return found
