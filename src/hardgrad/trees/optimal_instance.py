@@ -174,6 +174,11 @@ class Instance:
                 taken |= both
         return tuple(chosen)
 
+    def closest(self, most: int) -> list[int]:
+        """Return sets of cuts of which every tree or ensemble without errors has one: those between examples of different labels."""
+        between = {pair[0] for pair in self._pairs()}
+        return sorted(between, key=lambda cuts: (cuts.bit_count(), cuts))[:most]
+
     def _pairs(self) -> Iterator[tuple[int, int, int]]:
         sides = self.signature
         pairs = (
