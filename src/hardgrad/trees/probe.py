@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import ParameterError
 from hardgrad.tabular.schema import Column, Feature, TableSchema
-from hardgrad.trees.forest import MAX_SCORE, MAX_TERMS, MAX_WEIGHT, Aggregation, Forest, Label, Link, Task
+from hardgrad.tabular.table_model import Label, Link, Task
+from hardgrad.trees.forest import MAX_SCORE, MAX_TERMS, MAX_WEIGHT, Aggregation, Forest
 from hardgrad.trees.forest_build import ForestBuilder
 
 if TYPE_CHECKING:
