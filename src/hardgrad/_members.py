@@ -10,6 +10,7 @@ ARTIFACTS = {
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
 }
 ESTIMATORS = {
+    "OptimalTreeEnsemble": "hardgrad.trees.optimal_ensemble:OptimalTreeEnsemble",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
 }

@@ -5,6 +5,7 @@ A set of examples is a Python integer, bit i for example i. A cut is a feature w
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from hardgrad.core.errors import DataError, ParameterError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-PAIRS = 200_000  # pairs of examples that the lower bound looks at
+PAIRS = 200_000  # pairs of examples that the lower bounds look at
+CLOSEST = 10_000  # of these, how many they choose from
+MOST_BITS = 10**9  # of all cuts together: a table of 3,000 rows and 100 numeric features is within it
 
 
 def bits(members: NDArray[np.bool_]) -> int:
@@ -114,6 +117,12 @@ class Instance:
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
         """The cuts feature by feature, without features whose every cut is a cut of another one too."""
+        total = sum(len(np.unique(column)) - 1 for column in self.X.T) * len(self)
+        if total > MOST_BITS:
+            raise DataError(
+                f"{len(self)} distinct rows of {self.X.shape[1]} features are too many for exact search ({total:,} bits of cuts; at most "
+                f"{MOST_BITS:,}). Take a sample of the rows, or round the features."
+            )
         found: list[tuple[set[int], Chain]] = []
         for f in range(self.X.shape[1]):
             values, rank = np.unique(self.X[:, f], return_inverse=True)
@@ -141,11 +150,11 @@ class Instance:
     @cached_property
     def signature(self) -> tuple[int, ...]:
         """For each example the set of the cuts that send it left, bit c for `cuts[c]`; two examples differ in the cuts between them."""
-        sides = [0] * len(self)
-        for c, cut in enumerate(self.cuts):
-            for example in members(cut.left):
-                sides[example] |= 1 << c
-        return tuple(sides)
+        size = len(self)
+        packed = b"".join(cut.left.to_bytes((size + 7) // 8, "little") for cut in self.cuts)
+        rows = np.frombuffer(packed, dtype=np.uint8).reshape(len(self.cuts), (size + 7) // 8)
+        left = np.unpackbits(rows, axis=1, bitorder="little", count=size).astype(bool)
+        return tuple(bits(side) for side in left.T)
 
     # --- bounds --------------------------------------------------------------------------------------------------------------
     @cached_property
@@ -163,10 +172,9 @@ class Instance:
         Every tree without errors needs a cut for each of them, and so does every ensemble: where no cut of any tree lies between two
         examples, all trees vote alike on both. Where errors are allowed, the pairs share no example. Greedy, the closest pairs first.
         """
-        close = sorted(self._pairs(), key=lambda pair: (pair[0].bit_count(), pair[1], pair[2]))
         used = taken = 0
         chosen = []
-        for between, first, second in close:
+        for between, first, second in self._closest_pairs:
             both = 1 << first | 1 << second
             if between and not between & used and not (self.max_errors and both & taken):
                 chosen.append((first, second))
@@ -176,18 +184,16 @@ class Instance:
 
     def closest(self, most: int) -> list[int]:
         """Return sets of cuts of which every tree or ensemble without errors has one: those between examples of different labels."""
-        between = {pair[0] for pair in self._pairs()}
-        return sorted(between, key=lambda cuts: (cuts.bit_count(), cuts))[:most]
+        return list(dict.fromkeys(between for between, _, _ in self._closest_pairs))[:most]
 
-    def _pairs(self) -> Iterator[tuple[int, int, int]]:
-        sides = self.signature
-        pairs = (
-            (first, second)
-            for first, second in itertools.combinations(range(len(self)), 2)
-            if self.label[first] != self.label[second]
-        )
-        for first, second in itertools.islice(pairs, PAIRS):
-            yield sides[first] ^ sides[second], first, second
+    @cached_property
+    def _closest_pairs(self) -> list[tuple[int, int, int]]:
+        """(cuts between them, example, example) of different labels, fewest cuts first."""
+        sides, label = self.signature, self.label.tolist()
+        everyone = itertools.combinations(range(len(self)), 2)
+        pairs = ((a, b) for a, b in everyone if label[a] != label[b])
+        between = ((sides[a] ^ sides[b], a, b) for a, b in itertools.islice(pairs, PAIRS))
+        return heapq.nsmallest(CLOSEST, between, key=lambda pair: (pair[0].bit_count(), pair[1], pair[2]))
 
     def least_cuts(self, n_estimators: int = 1) -> int:
         """Return a lower bound on the cuts of an ensemble that errs on at most `max_errors`."""
@@ -247,7 +253,7 @@ def cut_complexity(X: Any, y: Any) -> CutComplexity:
     Examples
     --------
     >>> cut_complexity([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
-    CutComplexity(delta=2, values=2, lower_bound=2)
+    CutComplexity(delta=1, values=2, lower_bound=2)
 
     Source: Komusiewicz, Kunz, Sommer and Sorge, 2023, On Computing Optimal Tree Ensembles.
     """

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hardgrad.trees.optimal_instance import Chain, Instance
+import numpy as np
+
+from hardgrad.trees.optimal_instance import Chain, Instance, Ints, bits
 
 Tree = dict[str, Any]  # {"feature", "threshold", "left", "right"} or {"value": class}
 Choice = tuple[Chain, int]
@@ -22,46 +26,53 @@ def count_cuts(tree: Tree) -> int:
     return cuts
 
 
-def grow(everything: int, decide: Callable[[int, int], tuple[Choice, int, int] | int]) -> Tree:
-    """Build a nested tree from the root down.
-
-    `decide(examples, budget)` returns a cut with the budgets of its sides, or the class of a leaf. The root is asked with budget -1.
-    """
-    root: Tree = {}
-    stack = [(root, everything, -1)]
-    while stack:
-        node, examples, budget = stack.pop()
-        decision = decide(examples, budget)
-        if isinstance(decision, int):
-            node["value"] = decision
-            continue
-        (chain, i), left_budget, right_budget = decision
-        node.update(feature=chain.feature, threshold=chain.threshold[i], left={}, right={})
-        stack.append((node["left"], examples & chain.left[i], left_budget))
-        stack.append((node["right"], examples & ~chain.left[i], right_budget))
-    return root
-
-
 def greedy_tree(instance: Instance) -> Tree:
-    """Return a tree without avoidable errors, grown greedily by the Gini impurity: the first incumbent."""
+    """Return a tree within the allowed errors, grown greedily by the Gini impurity, worst leaf first: the first incumbent."""
+    weight = np.array(instance.weights, dtype=np.float64)
+    ranks = [np.searchsorted(chain.threshold, instance.X[:, chain.feature]) for chain in instance.chains]
 
-    def impurity(examples: int) -> float:
-        counts = [instance.weight(examples & own) for own in instance.of_class]
-        total = sum(counts)
-        return total - sum(count * count for count in counts) / total if total else 0.0
-
-    def decide(examples: int, _: int) -> tuple[Choice, int, int] | int:
-        label, errors = instance.leaf(examples)
+    def split(rows: Ints) -> Choice | None:
         best: tuple[float, Choice] | None = None
-        for chain in instance.chains if errors else ():
-            for i, left in enumerate(chain.left):
-                if examples & left and examples & ~left:
-                    score = impurity(examples & left) + impurity(examples & ~left)
-                    if best is None or score < best[0]:
-                        best = (score, (chain, i))
-        return label if best is None else (best[1], -1, -1)
+        for chain, rank in zip(instance.chains, ranks, strict=True):
+            table = np.zeros((len(chain.threshold) + 1, instance.n_classes))
+            np.add.at(table, (rank[rows], instance.label[rows]), weight[rows])
+            left = np.cumsum(table, axis=0)[:-1]
+            sides = np.stack([left, table.sum(axis=0) - left])
+            total = sides.sum(axis=2)
+            with np.errstate(invalid="ignore"):
+                score = (total - (sides**2).sum(axis=2) / total).sum(axis=0)  # NaN where a side is empty
+            if not np.isnan(score).all() and (best is None or np.nanmin(score) < best[0]):
+                best = (float(np.nanmin(score)), (chain, int(np.nanargmin(score))))
+        return best and best[1]
 
-    return grow(instance.everything, decide)
+    root: Tree = {}
+    leaves: list[tuple[int, int, Tree, Ints]] = []
+    order = itertools.count()
+    errors = 0
+
+    def add(node: Tree, rows: Ints) -> None:
+        nonlocal errors
+        inside = np.zeros(len(instance), dtype=bool)
+        inside[rows] = True
+        node["value"], own = instance.leaf(bits(inside))
+        errors += own
+        heapq.heappush(leaves, (-own, next(order), node, rows))
+
+    add(root, np.arange(len(instance)))
+    while errors > instance.max_errors and leaves:
+        own, _, node, rows = heapq.heappop(leaves)
+        choice = split(rows) if own else None
+        if choice is not None:
+            errors += own
+            chain, i = choice
+            left: Tree = {}
+            right: Tree = {}
+            node.clear()
+            node.update(feature=chain.feature, threshold=chain.threshold[i], left=left, right=right)
+            goes_left = instance.X[rows, chain.feature] <= chain.threshold[i]
+            add(left, rows[goes_left])
+            add(right, rows[~goes_left])
+    return root
 
 
 class _Record:
@@ -116,17 +127,44 @@ class BudgetedTrees:
     def tree(self, cuts: int) -> Tree | None:
         """Return a tree of at most `cuts` cuts with the fewest errors, or None where these are more than the instance allows."""
         everything = self.instance.everything
-        if self.errors(everything, cuts, self.instance.max_errors) is None:
-            return None
+        return None if self.errors(everything, cuts, self.instance.max_errors) is None else self._tree(everything, cuts)
 
-        def decide(examples: int, budget: int) -> tuple[Choice, int, int] | int:
-            record = self._known.get(examples)
-            found = record.best(cuts if budget < 0 else budget) if record else None
-            if found is None or found[1] is None:
-                return self.instance.leaf(examples)[0]
-            return found[1], found[2], found[3]
+    def _tree(self, examples: int, cuts: int) -> Tree:
+        record = self._known.get(examples)
+        found = record.best(cuts) if record else None
+        if found is None or found[1] is None:
+            return {"value": self.instance.leaf(examples)[0]}
+        (chain, i), left_cuts, right_cuts = found[1:]
+        left = chain.left[i]
+        sides = {"left": self._tree(examples & left, left_cuts), "right": self._tree(examples & ~left, right_cuts)}
+        return {"feature": chain.feature, "threshold": chain.threshold[i], **sides}
 
-        return grow(everything, decide)
+    def smallest(self) -> Iterator[Tree]:
+        """Iterate over all smallest trees without errors: all that differ in how a node splits the examples that reach it.
+
+        Of the cuts that split them alike, here one is taken. Needs an instance without allowed or unavoidable errors.
+        """
+        return self._smallest(self.instance.everything)
+
+    def _smallest(self, examples: int) -> Iterator[Tree]:
+        cuts = self._least(examples)
+        if cuts == 0:
+            yield {"value": self.instance.leaf(examples)[0]}
+            return
+        seen = {0, examples}
+        for cut in self.instance.cuts:
+            left = examples & cut.left
+            right = examples ^ left
+            if left in seen:
+                continue
+            seen |= {left, right}
+            few = next((few for few in range(cuts) if self.errors(left, few, 0) == 0), cuts)
+            if few < cuts and self.errors(right, cuts - 1 - few, 0) == 0:
+                for first, second in itertools.product(self._smallest(left), self._smallest(right)):
+                    yield {"feature": cut.feature, "threshold": cut.threshold, "left": first, "right": second}
+
+    def _least(self, examples: int) -> int:
+        return next(cuts for cuts in itertools.count() if self.errors(examples, cuts, 0) == 0)
 
     def errors(self, examples: int, cuts: int, most: int) -> int | None:
         """Return the weight of the errors of the best tree of at most `cuts` cuts, or None where it is above `most`."""

@@ -71,6 +71,7 @@ class WitnessSearch:
         self._forms: dict[tuple[int, ...], int] = {}
         self._lefts = [cut.left for cut in instance.cuts]
         self._sides = instance.signature
+        self._lightest = min(instance.weights)
         self._closest = instance.closest(CLOSEST)
 
     # --- trees ---------------------------------------------------------------------------------------------------------------
@@ -205,14 +206,13 @@ class WitnessSearch:
         self, state: State, needs: list[tuple[int, int]], voted: list[int], cuts: int
     ) -> int | None:
         """Return the set of cuts that may come next, or None where `cuts` more cannot be enough."""
-        slack = self.instance.max_errors - state.spent
-        if slack >= min(self.instance.weights):  # any one example may be given up instead
-            return -1
+        spare = (self.instance.max_errors - state.spent) // self._lightest  # examples that may still be given up instead
         missing = self.majority - state.unset - cuts  # each cut, each new tree gives an example one right vote more
-        if missing > 0 and self.instance.everything & ~voted[missing]:
+        if missing > 0 and not spare and self.instance.everything & ~voted[missing]:
             return None
         present = reduce(int.__or__, (tree.cuts for tree in state.trees), 0)
-        demands = [] if state.unset else [need for need, _ in needs]  # one of each must be added
+        # Of each demand one cut must be added. There is one for each dirty example, so giving up an example drops one.
+        demands = [] if state.unset else [need for need, _ in needs]
         if not self.instance.max_errors:
             demands += [between for between in self._closest if not between & present]
         used = disjoint = 0
@@ -220,9 +220,9 @@ class WitnessSearch:
             if not demand & used:
                 disjoint += 1
                 used |= demand
-        if disjoint > cuts:
+        if disjoint > cuts + spare:
             return None
-        return reduce(int.__and__, demands, -1) if cuts == 1 else -1
+        return reduce(int.__and__, demands, -1) if cuts == 1 and not spare else -1
 
     # --- results -------------------------------------------------------------------------------------------------------------
     def greedy(self, most: float) -> list[Tree] | None:
