@@ -1,4 +1,4 @@
-"""ExactSearch: what every exact minimiser of the library shares. Deadline, incumbent, lower bound, progress, certificate. Never imports torch.
+"""ExactSearch: what exact minimisers share: deadline, incumbent, lower bound, progress, certificate. Never imports torch.
 
 A solver is a function that takes the search and tells it three things: `tick()` at every node, `propose(solution, value)` for a solution
 found, `raise_bound(value)` for a value proven. The search decides when to stop, and what may then be claimed.
@@ -7,6 +7,7 @@ found, `raise_bound(value)` for a value proven. The search decides when to stop,
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from hardgrad.core.errors import ParameterError
 
 T = TypeVar("T")
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
-StoppedBy = Literal["proof", "time_limit", "interrupt"]
+StoppedBy = Literal["proof", "time_limit", "node_limit", "interrupt"]
 LOOK = 64  # nodes between two looks at the clock
 SAY = 0.2  # seconds between two words of progress
 
@@ -27,7 +28,7 @@ class Certificate:
 
     Parameters
     ----------
-    stopped_by : "proof" (the search came to its end), "time_limit" or "interrupt".
+    stopped_by : "proof" (the search came to its end), "time_limit", "node_limit" or "interrupt".
     nodes : search nodes visited.
     seconds : wall-clock time.
     bounds : (value, nodes, seconds) each time the lower bound rose: everything below `value` was refuted by then.
@@ -73,8 +74,11 @@ class SearchProgress:
     fraction: float
 
 
-class _Stop(Exception):  # noqa: N818  (no error: the search is over)
+class _Stop(Exception):  # no error: the search is over
     """Leaves the solver."""
+
+    def __init__(self, stopped_by: StoppedBy) -> None:
+        self.stopped_by = stopped_by
 
 
 @dataclass
@@ -84,6 +88,7 @@ class ExactSearch(Generic[T]):
     Parameters
     ----------
     time_limit : seconds; None for no limit.
+    node_limit : nodes, for a search that stops at the same place on every machine; None for no limit.
     on_progress : called with a `SearchProgress` a few times a second.
     lower_bound : a value that is known to be a bound before the search begins.
     limit : the largest value that is allowed; where no solution is within it, the result is "infeasible".
@@ -105,6 +110,7 @@ class ExactSearch(Generic[T]):
     """
 
     time_limit: float | None = None
+    node_limit: int | None = None
     on_progress: Callable[[SearchProgress], None] | None = None
     lower_bound: float = -math.inf
     limit: float = math.inf
@@ -113,8 +119,10 @@ class ExactSearch(Generic[T]):
     nodes: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        if self.time_limit is not None and not self.time_limit > 0:
-            raise ParameterError(f"time_limit got {self.time_limit!r}; expected seconds above 0, or None.")
+        for name in ("time_limit", "node_limit"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, numbers.Real) and float(value) > 0):
+                raise ParameterError(f"{name} got {value!r}; expected a number above 0, or None.")
         self._bounds: list[tuple[float, int, float]] = []
         self._incumbents: list[tuple[float, int, float]] = []
         self._begun = self._said = time.monotonic()
@@ -130,12 +138,14 @@ class ExactSearch(Generic[T]):
         return min(math.inf if self.value is None else self.value, math.nextafter(self.limit, math.inf))
 
     def tick(self) -> None:
-        """Count a node. Leaves the solver when the time is up."""
+        """Count a node. Leaves the solver when the time or the number of nodes is up."""
+        if self.nodes == self.node_limit:
+            raise _Stop("node_limit")
         self.nodes += 1
         if self.nodes % LOOK == 0:
             seconds = self.seconds
             if self.time_limit is not None and seconds >= self.time_limit:
-                raise _Stop
+                raise _Stop("time_limit")
             if self.on_progress is not None and self._begun + seconds - self._said >= SAY:
                 self._said = self._begun + seconds
                 share = 0.0 if self.time_limit is None else seconds / self.time_limit
@@ -159,7 +169,7 @@ class ExactSearch(Generic[T]):
 
     def _stop_when_closed(self) -> None:
         if self.lower_bound >= self.cutoff:
-            raise _Stop
+            raise _Stop("proof")
 
     def deepen(self, decide: Callable[[int], T | None]) -> None:
         """Solve a minimisation over whole numbers from below: ask for each value, from the lower bound on, whether it can be reached.
@@ -186,14 +196,12 @@ class ExactSearch(Generic[T]):
             self._stop_when_closed()
             solver(self)
             self.lower_bound = self.cutoff
-        except _Stop:
-            if self.lower_bound < self.cutoff:
-                stopped_by = "time_limit"
+        except _Stop as stop:
+            stopped_by = stop.stopped_by
         except KeyboardInterrupt:
             if self.value is None:
                 raise
-            if self.lower_bound < self.cutoff:
-                stopped_by = "interrupt"
+            stopped_by = "interrupt"
         return self._result(stopped_by)
 
     def _result(self, stopped_by: StoppedBy) -> SearchResult[T]:

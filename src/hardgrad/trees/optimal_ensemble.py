@@ -6,11 +6,9 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from hardgrad.core.errors import DataError, HardgradWarning, ParameterError, suggestion
@@ -18,7 +16,7 @@ from hardgrad.core.exact_search import ExactSearch, SearchProgress, SearchResult
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_estimator import TableClassifier
 from hardgrad.tabular.table_model import Label
-from hardgrad.train.progress import Event, emit, listen
+from hardgrad.train.progress import emit, listen
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.forest_build import forest_from_trees
 from hardgrad.trees.optimal_instance import Instance, check_finite, read
@@ -38,6 +36,7 @@ def minimum_cuts(
     max_errors: float = 0,
     sample_weight: Any = None,
     time_limit: float | None = 60.0,
+    node_limit: int | None = None,
     method: Method = "auto",
     on_progress: Callable[[SearchProgress], None] | None = None,
 ) -> SearchResult[Forest]:
@@ -52,6 +51,7 @@ def minimum_cuts(
     max_errors : weight of the rows that may be wrong.
     sample_weight : how many errors each row counts for; rows of weight 0 are left out.
     time_limit : seconds; None for no limit.
+    node_limit : nodes of search, to stop at the same place on every machine; None for no limit.
     method : "recursion" (over sets of rows under a budget; one tree only), "witness" (witness tree search) or "auto", which takes the
         recursion for one tree.
     on_progress : called a few times a second.
@@ -83,10 +83,12 @@ def minimum_cuts(
     _check_parameters(n_estimators, max_cuts, max_errors, method)
     weight = check_weights(sample_weight, len(table))
     instance = Instance(table[weight > 0], labels[weight > 0], weight[weight > 0], max_errors)
-    result = _search(instance, n_estimators, max_cuts, time_limit, method, on_progress)
+    limit = math.inf if max_cuts is None else max_cuts
+    search = ExactSearch[list[Tree]](time_limit, node_limit, on_progress, limit=limit)
+    result = search.run(_solver(instance, n_estimators, method))
     schema = TableSchema.numeric([f"x{i}" for i in range(table.shape[1])])
     solution = None if result.solution is None else _forest(result.solution, schema, classes.tolist())
-    return replace(result, solution=solution)
+    return SearchResult(result.status, solution, result.value, result.lower_bound, result.certificate)
 
 
 def minimum_trees(X: Any, y: Any, *, limit: int = 1000) -> list[Forest]:
@@ -112,24 +114,23 @@ def minimum_trees(X: Any, y: Any, *, limit: int = 1000) -> list[Forest]:
     table, labels, classes = read(X, y)
     instance = Instance(table, labels)
     if instance.unavoidable:
-        raise DataError(f"{instance.unavoidable} rows equal others of another label; no tree is right on all rows.")
+        raise DataError(
+            f"{instance.unavoidable} rows equal others of another label; no tree is right on all rows."
+        )
     schema = TableSchema.numeric([f"x{i}" for i in range(table.shape[1])])
     trees = itertools.islice(BudgetedTrees(instance).smallest(), limit)
     return [_forest([tree], schema, classes.tolist()) for tree in trees]
 
 
-def _search(
-    instance: Instance,
-    n_estimators: int,
-    max_cuts: int | None,
-    time_limit: float | None,
-    method: Method,
-    on_progress: Callable[[SearchProgress], None] | None,
-) -> SearchResult[list[Tree]]:
+def _solver(
+    instance: Instance, n_estimators: int, method: Method
+) -> Callable[[ExactSearch[list[Tree]]], None]:
+    """Return what an `ExactSearch` runs: incumbents and bound first, then sizes from the bound on."""
+    majority = n_estimators // 2 + 1
+
     def solver(search: ExactSearch[list[Tree]]) -> None:
         if instance.unavoidable > instance.max_errors:
             return
-        majority = n_estimators // 2 + 1
         tree = greedy_tree(instance)
         constant: Tree = {"value": instance.leaf(instance.everything)[0]}
         search.propose([tree] * majority + [constant] * (majority - 1), count_cuts(tree) * majority)
@@ -144,8 +145,7 @@ def _search(
             search.propose(greedy, sum(map(count_cuts, greedy)))
         search.deepen(witness.ensemble)
 
-    limit = math.inf if max_cuts is None else max_cuts
-    return ExactSearch[list[Tree]](time_limit, on_progress, limit=limit).run(solver)
+    return solver
 
 
 def _forest(trees: Sequence[Tree], schema: TableSchema, classes: Sequence[Label], target: str = "") -> Forest:
@@ -172,7 +172,9 @@ def _forest(trees: Sequence[Tree], schema: TableSchema, classes: Sequence[Label]
 
 def _check_parameters(n_estimators: Any, max_cuts: Any, max_errors: Any, method: Any = "auto") -> None:
     if not _whole(n_estimators) or n_estimators < 1 or n_estimators % 2 == 0:
-        raise ParameterError(f"n_estimators got {n_estimators!r}; expected an odd number: an even vote can tie.")
+        raise ParameterError(
+            f"n_estimators got {n_estimators!r}; expected an odd number: an even vote can tie."
+        )
     if max_cuts is not None and not (_whole(max_cuts) and max_cuts >= 0):
         raise ParameterError(f"max_cuts got {max_cuts!r}; expected a whole number from 0 on, or None.")
     if isinstance(max_errors, bool) or not (
@@ -184,7 +186,9 @@ def _check_parameters(n_estimators: Any, max_cuts: Any, max_errors: Any, method:
             f"method got {method!r}; expected one of {', '.join(METHODS)}.{suggestion(str(method), METHODS)}"
         )
     if method == "recursion" and n_estimators != 1:
-        raise ParameterError(f"the recursion is for one tree, got n_estimators={n_estimators}; use 'witness'.")
+        raise ParameterError(
+            f"the recursion is for one tree, got n_estimators={n_estimators}; use 'witness'."
+        )
 
 
 def _whole(value: Any) -> bool:
@@ -203,6 +207,7 @@ class OptimalTreeEnsemble(TableClassifier):
     max_cuts : most cuts (inner nodes, over all trees) that are allowed; None for any number.
     max_errors : weight of the rows that may be wrong.
     time_limit : seconds; None for no limit.
+    node_limit : nodes of search, to stop at the same place on every machine; None for no limit.
     verbose : print progress if positive.
 
     Attributes
@@ -240,12 +245,14 @@ class OptimalTreeEnsemble(TableClassifier):
         max_cuts: int | None = None,
         max_errors: float = 0,
         time_limit: float | None = 60.0,
+        node_limit: int | None = None,
         verbose: int = 0,
     ) -> None:
         self.n_estimators = n_estimators
         self.max_cuts = max_cuts
         self.max_errors = max_errors
         self.time_limit = time_limit
+        self.node_limit = node_limit
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -258,6 +265,8 @@ class OptimalTreeEnsemble(TableClassifier):
         sample_weight : [n], how many errors a row counts for; rows of weight 0 are left out.
         """
         _check_parameters(self.n_estimators, self.max_cuts, self.max_errors)
+        limit = math.inf if self.max_cuts is None else self.max_cuts
+        search = ExactSearch[list[Tree]](self.time_limit, self.node_limit, _say, limit=limit)
         X, y = self._check_input(X, y)
         index = self._class_numbers(y)
         weight = self._weights(sample_weight, len(index))
@@ -268,12 +277,16 @@ class OptimalTreeEnsemble(TableClassifier):
         used = weight > 0
         instance = Instance(encoded[used], index[used], weight[used], self.max_errors)
         with listen(self._print_event):
-            result = _search(instance, self.n_estimators, self.max_cuts, self.time_limit, "auto", _say)
+            result = search.run(_solver(instance, self.n_estimators, "auto"))
         self.ensemble_ = (
             None if result.solution is None else _forest(result.solution, schema, self._class_labels())
         )
         self.n_cuts_ = None if result.value is None else int(result.value)
-        self.lower_bound_, self.status_, self.certificate_ = result.lower_bound, result.status, result.certificate
+        self.lower_bound_, self.status_, self.certificate_ = (
+            result.lower_bound,
+            result.status,
+            result.certificate,
+        )
         if self.certificate_.stopped_by == "interrupt":
             warnings.warn(
                 f"{type(self).__name__} was interrupted and kept the best so far: {self.n_cuts_} cuts, of which at least "

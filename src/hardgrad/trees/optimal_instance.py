@@ -1,6 +1,7 @@
 """What exact tree search sees of a table: distinct examples, cuts as bitsets, bounds on the number of cuts. Never imports torch.
 
-A set of examples is a Python integer, bit i for example i. A cut is a feature with a threshold; on the examples it is the set that goes left.
+A set of examples is a Python integer, bit i for example i. A cut is a feature with a threshold, and the set of examples that
+go left there.
 """
 
 from __future__ import annotations
@@ -318,6 +319,8 @@ def read(X: Any, y: Any) -> tuple[Floats, Ints, NDArray[Any]]:
         )
     check_finite(table)
     classes, index = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise DataError(f"y holds {classes.tolist()} alone; expected labels of at least 2 classes.")
     return table, index.reshape(-1).astype(np.int64), classes
 
 

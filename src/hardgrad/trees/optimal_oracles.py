@@ -95,7 +95,9 @@ def _trees_by_right_set(instance: Instance) -> dict[int, int]:
         if examples not in known:
             found = {examples & own: 0 for own in instance.of_class}
             for left in {examples & cut.left for cut in instance.cuts} - {0, examples}:
-                for (a, few), (b, more) in itertools.product(table(left).items(), table(examples ^ left).items()):
+                for (a, few), (b, more) in itertools.product(
+                    table(left).items(), table(examples ^ left).items()
+                ):
                     found[a | b] = min(few + more + 1, found.get(a | b, few + more + 1))
             known[examples] = found
         return known[examples]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -75,6 +75,15 @@ def greedy_tree(instance: Instance) -> Tree:
     return root
 
 
+class _Found(NamedTuple):
+    """The best tree found for a set: its errors, and its first cut with the budgets of the sides, or None for a leaf."""
+
+    errors: int
+    choice: Choice | None = None
+    left_cuts: int = 0
+    right_cuts: int = 0
+
+
 class _Record:
     """What is known of one set of examples: for each number of cuts a proven least of errors, and the best tree found."""
 
@@ -84,7 +93,7 @@ class _Record:
         # c cuts make c + 1 leaves, each right on one class at most.
         counts.sort(reverse=True)
         self.proven = [sum(counts[leaves:]) for leaves in range(1, len(counts) + 1)]
-        self.found: dict[int, tuple[int, Choice | None, int, int]] = {}
+        self.found: dict[int, _Found] = {0: _Found(self.proven[0])}
 
     def least(self, cuts: int) -> int:
         return self.proven[cuts] if cuts < len(self.proven) else 0
@@ -97,9 +106,11 @@ class _Record:
                 break
             self.proven[fewer] = errors
 
-    def best(self, cuts: int) -> tuple[int, Choice | None, int, int] | None:
+    def best(self, cuts: int) -> _Found:
         """Return the best tree found with at most `cuts` cuts."""
-        return min((found for used, found in self.found.items() if used <= cuts), key=lambda found: found[0], default=None)
+        return min(
+            (found for used, found in self.found.items() if used <= cuts), key=lambda found: found.errors
+        )
 
 
 class BudgetedTrees:
@@ -122,22 +133,25 @@ class BudgetedTrees:
         # Sides of each feature from either end: a cut sends `left[i]` left, so sides grow with the position.
         ends = [(chain, range(len(chain.left)), 0) for chain in instance.chains]
         ends += [(chain, range(len(chain.left) - 1, -1, -1), -1) for chain in instance.chains]
-        self._ends = [(chain, order, flip, [chain.left[i] ^ flip for i in order]) for chain, order, flip in ends]
+        self._ends = [
+            (chain, order, flip, [chain.left[i] ^ flip for i in order]) for chain, order, flip in ends
+        ]
 
     def tree(self, cuts: int) -> Tree | None:
         """Return a tree of at most `cuts` cuts with the fewest errors, or None where these are more than the instance allows."""
-        everything = self.instance.everything
-        return None if self.errors(everything, cuts, self.instance.max_errors) is None else self._tree(everything, cuts)
+        if self.errors(self.instance.everything, cuts, self.instance.max_errors) is None:
+            return None
+        return self._tree(self.instance.everything, cuts)
 
     def _tree(self, examples: int, cuts: int) -> Tree:
         record = self._known.get(examples)
         found = record.best(cuts) if record else None
-        if found is None or found[1] is None:
+        if found is None or found.choice is None:
             return {"value": self.instance.leaf(examples)[0]}
-        (chain, i), left_cuts, right_cuts = found[1:]
-        left = chain.left[i]
-        sides = {"left": self._tree(examples & left, left_cuts), "right": self._tree(examples & ~left, right_cuts)}
-        return {"feature": chain.feature, "threshold": chain.threshold[i], **sides}
+        chain, i = found.choice
+        left = self._tree(examples & chain.left[i], found.left_cuts)
+        right = self._tree(examples & ~chain.left[i], found.right_cuts)
+        return {"feature": chain.feature, "threshold": chain.threshold[i], "left": left, "right": right}
 
     def smallest(self) -> Iterator[Tree]:
         """Iterate over all smallest trees without errors: all that differ in how a node splits the examples that reach it.
@@ -176,25 +190,26 @@ class BudgetedTrees:
         record = self._known.get(examples)
         if record is None:
             record = _Record([self.instance.weight(examples & own) for own in self.instance.of_class])
-            record.found[0] = (record.proven[0], None, 0, 0)
             self._known[examples] = record
         if record.least(cuts) > most:
             return None
-        found = record.best(cuts)
-        if found is not None and found[0] <= record.least(cuts):
-            return found[0]
+        found = record.best(cuts).errors
+        if found <= record.least(cuts):
+            return found
         return self._search(record, examples, cuts, most)
 
     def _search(self, record: _Record, examples: int, cuts: int, most: int) -> int | None:
         self.tick()
         failed: list[tuple[int, int, int]] = []  # (rest, cuts, errors) for which there is no tree
-        found = record.best(cuts)
-        best = found[0] if found is not None and found[0] <= most else None
+        found = record.best(cuts).errors
+        best = found if found <= most else None
         bound = most if best is None else best - 1  # what is still of interest
         for few in range((cuts + 1) // 2):
             many = cuts - 1 - few
             for rest, errors, choice, flip in self._largest_sides(examples, few, bound, both_ends=few < many):
-                if errors > bound or any(not bad & ~rest and many <= c and bound - errors <= e for bad, c, e in failed):
+                if errors > bound or any(
+                    not bad & ~rest and many <= c and bound - errors <= e for bad, c, e in failed
+                ):
                     continue
                 remaining = self.errors(rest, many, bound - errors)
                 if remaining is None:
@@ -202,7 +217,7 @@ class BudgetedTrees:
                     continue
                 best = errors + remaining
                 bound = best - 1
-                record.found[cuts] = (best, choice, *((many, few) if flip else (few, many)))
+                record.found[cuts] = _Found(best, choice, *((many, few) if flip else (few, many)))
                 if best <= record.least(cuts):
                     return best
         record.prove(cuts, bound + 1)
@@ -217,7 +232,10 @@ class BudgetedTrees:
             start, level = 0, 0
             while start < len(sides):
                 errors: int | None
-                low, high = start - 1, len(sides)  # `low` is solved at this level of errors, or before the first
+                low, high = (
+                    start - 1,
+                    len(sides),
+                )  # `low` is solved at this level of errors, or before the first
                 while high - low > 1:
                     middle = (low + high) // 2
                     if self.errors(examples & sides[middle], cuts, level) is None:
@@ -227,6 +245,7 @@ class BudgetedTrees:
                 if low >= start:
                     side = examples & sides[low]
                     errors = self.errors(side, cuts, level)
+                    # A side that is everything is a tree of `cuts` cuts: its first cut was a candidate with fewer.
                     if side and side != examples and errors is not None:
                         found.append((examples ^ side, errors, (chain, order[low]), flip))
                 if high == len(sides) or level >= bound:

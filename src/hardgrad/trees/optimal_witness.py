@@ -36,8 +36,7 @@ class Node:
     form: int
     witness: int = -1
     cut: int = -1
-    left: Node | None = None
-    right: Node | None = None
+    sides: tuple[Node, Node] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +81,36 @@ class WitnessSearch:
 
     def _inner(self, region: int, cut: int, left: Node, right: Node) -> Node:
         form = self._forms.setdefault((cut, left.form, right.form), len(self._forms))
-        cuts = 1 << cut | left.cuts | right.cuts
-        witnesses = left.witnesses | right.witnesses
-        return Node(region, left.wrong | right.wrong, witnesses, cuts, form, cut=cut, left=left, right=right)
+        return Node(
+            region,
+            left.wrong | right.wrong,
+            left.witnesses | right.witnesses,
+            1 << cut | left.cuts | right.cuts,
+            form,
+            cut=cut,
+            sides=(left, right),
+        )
 
     def _rebuild(self, node: Node, region: int) -> Node:
         """Return the node for a smaller region."""
         if region == node.region:
             return node
-        if node.left is None or node.right is None:
+        if node.sides is None:
             return self._leaf(region, node.witness)
         left = self._lefts[node.cut]
-        return self._inner(
-            region, node.cut, self._rebuild(node.left, region & left), self._rebuild(node.right, region & ~left)
-        )
+        sides = self._rebuild(node.sides[0], region & left), self._rebuild(node.sides[1], region & ~left)
+        return self._inner(region, node.cut, *sides)
 
-    def _witness_of(self, node: Node, example: int) -> int:
-        while node.left is not None and node.right is not None:
-            node = node.left if node.left.region >> example & 1 else node.right
-        return node.witness
+    def _path(self, tree: Node, example: int) -> list[Node]:
+        """Return the nodes that an example passes, root first, leaf last."""
+        path = [tree]
+        while (sides := path[-1].sides) is not None:
+            path.append(sides[0] if sides[0].region >> example & 1 else sides[1])
+        return path
 
     def _insertions(self, tree: Node, example: int, allowed: int) -> Iterator[Node]:
         """Return all trees with one cut more, of the `allowed` ones, in which the example is the witness of a new leaf."""
-        path = [tree]
-        while path[-1].left is not None and path[-1].right is not None:
-            node = path[-1]
-            path.append(node.left if node.left.region >> example & 1 else node.right)
+        path = self._path(tree, example)
         between = allowed & (self._sides[path[-1].witness] ^ self._sides[example])
         for depth in range(len(path) - 1, -1, -1):
             old, seen = path[depth], set()
@@ -121,12 +124,12 @@ class WitnessSearch:
                     rest = self._rebuild(old, old.region & ~own)
                     new = self._leaf(side, example)
                     sides = (new, rest) if own >= 0 else (rest, new)
-                    yield self._replace(path[:depth], old, self._inner(old.region, cut, *sides))
+                    yield self._replaced(path[:depth], old, self._inner(old.region, cut, *sides))
 
-    def _replace(self, above: list[Node], old: Node, new: Node) -> Node:
+    def _replaced(self, above: list[Node], old: Node, new: Node) -> Node:
+        """Return the tree in which `old`, at the end of the path `above`, is `new`."""
         for parent in reversed(above):
-            assert parent.left is not None and parent.right is not None
-            sides = (new, parent.right) if parent.left is old else (parent.left, new)
+            sides = [new if side is old else side for side in parent.sides or ()]
             old, new = parent, self._inner(parent.region, parent.cut, *sides)
         return new
 
@@ -152,7 +155,7 @@ class WitnessSearch:
             cuts = 0
             for tree in state.trees:
                 if tree.wrong >> example & 1:
-                    cuts |= self._sides[self._witness_of(tree, example)] ^ self._sides[example]
+                    cuts |= self._sides[self._path(tree, example)[-1].witness] ^ self._sides[example]
             found.append((cuts, example))
         return sorted(found, key=lambda need: (need[0].bit_count(), need[1]))
 
@@ -202,12 +205,14 @@ class WitnessSearch:
     def _dirty(self, state: State) -> int:
         return (self.instance.everything & ~self._voted(state)[-1]).bit_count()
 
-    def _allowed(
-        self, state: State, needs: list[tuple[int, int]], voted: list[int], cuts: int
-    ) -> int | None:
+    def _allowed(self, state: State, needs: list[tuple[int, int]], voted: list[int], cuts: int) -> int | None:
         """Return the set of cuts that may come next, or None where `cuts` more cannot be enough."""
-        spare = (self.instance.max_errors - state.spent) // self._lightest  # examples that may still be given up instead
-        missing = self.majority - state.unset - cuts  # each cut, each new tree gives an example one right vote more
+        spare = (
+            self.instance.max_errors - state.spent
+        ) // self._lightest  # examples that may still be given up instead
+        missing = (
+            self.majority - state.unset - cuts
+        )  # each cut, each new tree gives an example one right vote more
         if missing > 0 and not spare and self.instance.everything & ~voted[missing]:
             return None
         present = reduce(int.__or__, (tree.cuts for tree in state.trees), 0)
@@ -226,13 +231,16 @@ class WitnessSearch:
 
     # --- results -------------------------------------------------------------------------------------------------------------
     def greedy(self, most: float) -> list[Tree] | None:
-        """Return an ensemble found without turning back, or None where it would take more than `most` cuts."""
+        """Return an ensemble found without turning back, or None where that led nowhere or beyond `most` cuts."""
         state = State((), self.n_estimators)
         while dirty := self.instance.everything & ~self._voted(state)[-1]:
             self.tick()
             if sum(map(self._size, state.trees)) > most:
                 return None
-            state = min(self._children(state, self._needs(state, dirty)[0][1], -1, 1), key=self._dirty)
+            children = list(self._children(state, self._needs(state, dirty)[0][1], -1, 1))
+            if not children:  # the errors that a row equal to another needed were spent elsewhere
+                return None
+            state = min(children, key=self._dirty)
         return self._trees(state)
 
     def _trees(self, state: State) -> list[Tree]:
@@ -240,8 +248,8 @@ class WitnessSearch:
         return [*map(self._nested, state.trees)] + [constant] * state.unset
 
     def _nested(self, node: Node) -> Tree:
-        if node.left is None or node.right is None:
+        if node.sides is None:
             return {"value": int(self.instance.label[node.witness])}
         cut = self.instance.cuts[node.cut]
-        sides = {"left": self._nested(node.left), "right": self._nested(node.right)}
-        return {"feature": cut.feature, "threshold": cut.threshold, **sides}
+        left, right = map(self._nested, node.sides)
+        return {"feature": cut.feature, "threshold": cut.threshold, "left": left, "right": right}
