@@ -27,6 +27,7 @@ REPRODUCTIONS = (
     "monotonic-sorting",
     "neural-ndcg",
     "nonsmooth-training",
+    "optimal-ensembles",
     "range-entropy",
     "sau",
     "stochastic-neurons",
