@@ -54,7 +54,7 @@ def test_one_tree_equals_dynamic_programming(seed):
         assert enumerated_cuts(instance) == expected
         for solver in (
             BudgetedTrees(instance).tree,
-            lambda cuts, w=WitnessSearch(instance, 1): w.ensemble(cuts),
+            WitnessSearch(instance, 1).ensemble,
         ):
             cuts, found = smallest(solver, 0)
             trees = found if isinstance(found, list) else [found]

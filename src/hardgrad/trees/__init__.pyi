@@ -8,4 +8,9 @@ from hardgrad.trees.forest import Forest as Forest
 from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
 from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
+from hardgrad.trees.optimal_ensemble import OptimalTreeEnsemble as OptimalTreeEnsemble
+from hardgrad.trees.optimal_ensemble import minimum_cuts as minimum_cuts
+from hardgrad.trees.optimal_ensemble import minimum_trees as minimum_trees
+from hardgrad.trees.optimal_instance import cut_complexity as cut_complexity
+from hardgrad.trees.optimal_instance import majority_gap as majority_gap
 from hardgrad.trees.soft_forest import SoftForest as SoftForest

@@ -18,7 +18,9 @@ from hardgrad.trees.optimal_instance import Instance, members
 from hardgrad.trees.optimal_tree import Tree
 
 REMEMBERED = 500_000  # failed states
-CLOSEST = 200  # pairs that the bound at every state looks at
+EXACT = 2  # cuts up to which it is found out exactly whether they can meet all demands
+WIDE = 100  # cuts in a demand beyond which they are not tried one by one
+CLOSEST = 100  # pairs that the bound at every state looks at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,14 +222,17 @@ class WitnessSearch:
         demands = [] if state.unset else [need for need, _ in needs]
         if not self.instance.max_errors:
             demands += [between for between in self._closest if not between & present]
-        used = disjoint = 0
-        for demand in demands:
-            if not demand & used:
-                disjoint += 1
-                used |= demand
-        if disjoint > cuts + spare:
+        if spare:
+            return -1 if _disjoint(demands) <= cuts + spare else None
+        if not _can_hit(demands, cuts):
             return None
-        return reduce(int.__and__, demands, -1) if cuts == 1 and not spare else -1
+        if cuts > 1 and needs[0][0].bit_count() > WIDE:
+            return -1
+        return sum(
+            1 << cut
+            for cut in members(needs[0][0])
+            if _can_hit([demand for demand in demands if not demand >> cut & 1], cuts - 1)
+        )
 
     # --- results -------------------------------------------------------------------------------------------------------------
     def greedy(self, most: float) -> list[Tree] | None:
@@ -253,3 +258,29 @@ class WitnessSearch:
         cut = self.instance.cuts[node.cut]
         left, right = map(self._nested, node.sides)
         return {"feature": cut.feature, "threshold": cut.threshold, "left": left, "right": right}
+
+
+def _disjoint(demands: list[int]) -> int:
+    """Count demands, greedily, of which no two share a cut: so many cuts at least are needed to meet all."""
+    used = count = 0
+    for demand in demands:
+        if not demand & used:
+            count += 1
+            used |= demand
+    return count
+
+
+def _can_hit(demands: list[int], cuts: int) -> bool:
+    """Tell whether so many cuts may meet all demands: exactly up to two cuts, by a bound from three on."""
+    if cuts <= 0 or not demands:
+        return not demands
+    if cuts == 1:
+        return reduce(int.__and__, demands) != 0
+    if _disjoint(demands) > cuts:
+        return False
+    if cuts > EXACT or demands[0].bit_count() > WIDE:
+        return True
+    return any(
+        _can_hit([demand for demand in demands if not demand >> cut & 1], cuts - 1)
+        for cut in members(demands[0])
+    )
