@@ -48,6 +48,15 @@ FOREST = EstimatorExample(
 )  # fmt: skip
 
 EXAMPLES = {
+    "MetaTreeClassifier": EstimatorExample(
+        quick={},
+        bad=({"max_depth": 0}, {"n_estimators": 0}, {"context_size": 1}, {"checkpoint": 7}),
+        exempt={
+            "check_sample_weight_equivalence_on_dense_data": "a row given twice stands twice among the quantiles that may be cuts",
+            "check_sample_weight_equivalence_on_sparse_data": "a row given twice stands twice among the quantiles that may be cuts",
+        },
+        missing=False,
+        seeded=False,
     "OptimalTreeEnsemble": EstimatorExample(
         quick={"time_limit": None, "node_limit": 1000},
         bad=({"n_estimators": 2}, {"max_cuts": -1}, {"max_errors": -1}, {"time_limit": 0}, {"node_limit": 0}),

@@ -209,12 +209,10 @@ class WitnessSearch:
 
     def _allowed(self, state: State, needs: list[tuple[int, int]], voted: list[int], cuts: int) -> int | None:
         """Return the set of cuts that may come next, or None where `cuts` more cannot be enough."""
-        spare = (
-            self.instance.max_errors - state.spent
-        ) // self._lightest  # examples that may still be given up instead
-        missing = (
-            self.majority - state.unset - cuts
-        )  # each cut, each new tree gives an example one right vote more
+        # Examples that may still be given up instead.
+        spare = (self.instance.max_errors - state.spent) // self._lightest
+        # Each cut and each tree that is set give an example one right vote more.
+        missing = self.majority - state.unset - cuts
         if missing > 0 and not spare and self.instance.everything & ~voted[missing]:
             return None
         present = reduce(int.__or__, (tree.cuts for tree in state.trees), 0)
