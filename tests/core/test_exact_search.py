@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hardgrad.core.errors import ParameterError
-from hardgrad.core.exact_search import LOOK, ExactSearch
+from hardgrad.core.exact_search import SAY, ExactSearch
 
 
 def forever(search):
@@ -56,7 +56,7 @@ def test_limits_keep_the_best_and_the_bound(limits):
     result = ExactSearch(**limits).run(solver)
     assert (result.status, result.solution, result.lower_bound) == ("feasible", "something", 2)
     assert result.certificate.stopped_by == next(iter(limits))
-    assert result.certificate.nodes == limits.get("node_limit", LOOK)
+    assert result.certificate.nodes == limits.get("node_limit", 1)
     assert [(bound, nodes) for bound, nodes, _ in result.certificate.bounds] == [(2, 0)]
 
 
@@ -115,19 +115,20 @@ def test_values_above_the_limit_do_not_count():
 
 
 def test_progress_is_told_a_few_times_a_second(monkeypatch):
-    clock = iter(float(second) for second in range(1000))
+    clock = iter(0.4 * SAY * tick for tick in range(1000))
     monkeypatch.setattr("hardgrad.core.exact_search.time.monotonic", lambda: next(clock))
     told = []
 
     def solver(search):
+        search.raise_bound(1)
         search.propose("something", 7)
-        for _ in range(3 * LOOK):
+        for _ in range(9):
             search.tick()
 
-    ExactSearch(time_limit=100, on_progress=told.append).run(solver)
-    assert [progress.nodes for progress in told] == [LOOK, 2 * LOOK, 3 * LOOK]
-    assert told[0].value == 7
-    assert 0 < told[0].fraction < told[1].fraction < 1
+    ExactSearch(time_limit=4 * SAY, on_progress=told.append).run(solver)
+    assert [progress.nodes for progress in told] == [1, 4, 7]
+    assert [(progress.value, progress.lower_bound) for progress in told] == [(7, 1)] * 3
+    assert 0 < told[0].fraction < told[1].fraction < told[2].fraction < 1
 
 
 @pytest.mark.parametrize(

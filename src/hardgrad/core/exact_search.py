@@ -18,7 +18,6 @@ from hardgrad.core.errors import ParameterError
 T = TypeVar("T")
 Status = Literal["optimal", "feasible", "infeasible", "unknown"]
 StoppedBy = Literal["proof", "time_limit", "node_limit", "interrupt"]
-LOOK = 64  # nodes between two looks at the clock
 SAY = 0.2  # seconds between two words of progress
 
 
@@ -125,7 +124,7 @@ class ExactSearch(Generic[T]):
                 raise ParameterError(f"{name} got {value!r}; expected a number above 0, or None.")
         self._bounds: list[tuple[float, int, float]] = []
         self._incumbents: list[tuple[float, int, float]] = []
-        self._begun = self._said = time.monotonic()
+        self._begun, self._said = time.monotonic(), 0.0
 
     @property
     def seconds(self) -> float:
@@ -142,14 +141,13 @@ class ExactSearch(Generic[T]):
         if self.nodes == self.node_limit:
             raise _Stop("node_limit")
         self.nodes += 1
-        if self.nodes % LOOK == 0:
-            seconds = self.seconds
-            if self.time_limit is not None and seconds >= self.time_limit:
-                raise _Stop("time_limit")
-            if self.on_progress is not None and self._begun + seconds - self._said >= SAY:
-                self._said = self._begun + seconds
-                share = 0.0 if self.time_limit is None else seconds / self.time_limit
-                self.on_progress(SearchProgress(self.value, self.lower_bound, self.nodes, seconds, share))
+        seconds = self.seconds
+        if self.time_limit is not None and seconds >= self.time_limit:
+            raise _Stop("time_limit")
+        if self.on_progress is not None and seconds - self._said >= SAY:
+            self._said = seconds
+            share = 0.0 if self.time_limit is None else seconds / self.time_limit
+            self.on_progress(SearchProgress(self.value, self.lower_bound, self.nodes, seconds, share))
 
     def propose(self, solution: T, value: float) -> bool:
         """Offer a solution; return whether it is the best so far. Leaves the solver where it closes the gap to the lower bound."""
