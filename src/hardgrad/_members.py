@@ -12,6 +12,7 @@ ARTIFACTS = {
 }
 ESTIMATORS = {
     "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
+    "OptimalTreeEnsemble": "hardgrad.trees.optimal_ensemble:OptimalTreeEnsemble",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
 }
@@ -30,6 +31,7 @@ REPRODUCTIONS = (
     "monotonic-sorting",
     "neural-ndcg",
     "nonsmooth-training",
+    "optimal-ensembles",
     "range-entropy",
     "sau",
     "stochastic-neurons",

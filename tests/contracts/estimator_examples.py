@@ -58,6 +58,13 @@ EXAMPLES = {
         missing=False,
         seeded=False,
     ),
+    "OptimalTreeEnsemble": EstimatorExample(
+        quick={"time_limit": None, "node_limit": 1000},
+        bad=({"n_estimators": 2}, {"max_cuts": -1}, {"max_errors": -1}, {"time_limit": 0}, {"node_limit": 0}),
+        missing=False,
+        seeded=False,
+        measures_gap=False,
+    ),
     "SoftForestClassifier": FOREST,
     "SoftForestRegressor": FOREST,
 }

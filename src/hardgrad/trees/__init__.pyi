@@ -11,5 +11,10 @@ from hardgrad.trees.importers import import_forest as import_forest
 from hardgrad.trees.meta_tree import MetaTreeClassifier as MetaTreeClassifier
 from hardgrad.trees.meta_tree_training import train_meta_tree as train_meta_tree
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights as MetaTreeWeights
+from hardgrad.trees.optimal_ensemble import OptimalTreeEnsemble as OptimalTreeEnsemble
+from hardgrad.trees.optimal_ensemble import minimum_cuts as minimum_cuts
+from hardgrad.trees.optimal_ensemble import minimum_trees as minimum_trees
+from hardgrad.trees.optimal_instance import cut_complexity as cut_complexity
+from hardgrad.trees.optimal_instance import majority_gap as majority_gap
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
 from hardgrad.trees.threshold import with_threshold as with_threshold
