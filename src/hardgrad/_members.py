@@ -70,6 +70,7 @@ OPERATIONS = {
     "hardgrad.functional.rounding": ("ceil", "floor", "remainder", "round"),
     "hardgrad.functional.selection": ("sort",),
     "hardgrad.functional.smoothed": ("sau",),
+    "hardgrad.functional.subset_weights": ("topk_weights",),
     "hardgrad.functional.transport": ("matching",),
 }
 
