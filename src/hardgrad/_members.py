@@ -8,10 +8,12 @@ ARTIFACTS = {
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
+    "routed-experts": "hardgrad.trees.routed_experts:RoutedExperts",
 }
 ESTIMATORS = {
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
+    "StreamingExpertClassifier": "hardgrad.trees.expert_stream:StreamingExpertClassifier",
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (

@@ -15,6 +15,8 @@ _HOMES = {
     "import_forest": "hardgrad.trees.importers",
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",
+    "RoutedExperts": "hardgrad.trees.routed_experts",
+    "StreamingExpertClassifier": "hardgrad.trees.expert_stream",
 }
 __all__ = sorted(_HOMES)
 

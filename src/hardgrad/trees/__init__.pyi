@@ -3,9 +3,11 @@
 from hardgrad.trees.compression import compress as compress
 from hardgrad.trees.estimators import SoftForestClassifier as SoftForestClassifier
 from hardgrad.trees.estimators import SoftForestRegressor as SoftForestRegressor
+from hardgrad.trees.expert_stream import StreamingExpertClassifier as StreamingExpertClassifier
 from hardgrad.trees.explanation import explain as explain
 from hardgrad.trees.forest import Forest as Forest
 from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
 from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
+from hardgrad.trees.routed_experts import RoutedExperts as RoutedExperts
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
