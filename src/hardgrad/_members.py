@@ -31,6 +31,7 @@ REPRODUCTIONS = (
     "range-entropy",
     "sau",
     "stochastic-neurons",
+    "streaming-experts",
     "wonderland-tour",
 )
 OPERATIONS = {

@@ -178,7 +178,10 @@ class StreamingExpertClassifier(TableClassifier):
         return self
 
     def _through_encoder(self, X: Any) -> Any:
-        return X if self.encoder is None else self.encoder.transform(X)
+        if self.encoder is None:
+            return X
+        encoded = self.encoder.transform(X)
+        return encoded.toarray() if hasattr(encoded, "toarray") else encoded  # of words it is mostly zeros
 
     def _start(self, X: Any, labels: NDArray[Any], weight: Array) -> Array:
         """Encode the rows of the first call, draw the experts, and return the rows."""
