@@ -30,8 +30,8 @@ RATES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)  # of softmax regression
     venue="ICCS 2023",
     claim=(
         "Best average accuracy without replay on streams of MNIST, CIFAR-10/100 features, BBC news, Amazon reviews and speech commands "
-        "(figures unconfirmed; here: digits, class by class). Most of the gain is that only the label's own row of weights moves, by its sign; "
-        "class means are a strong baseline"
+        "(figures unconfirmed; here: digits, class by class). Most of the gain comes from moving only the label's own row of weights, by "
+        "signs; class means are a strong baseline"
     ),
 )
 def streaming_experts(scale: Scale) -> Sequence[Measured]:
@@ -131,7 +131,7 @@ def _by_class(model: Any, task: _Task) -> dict[int, float]:
 
 
 def _changed_by_a_new_class(task: _Task, order: Ints, seed: int) -> float:
-    """Learn five classes and one batch of a sixth; count stored weights that changed: of any old class, or of experts not selected."""
+    """Learn five classes and one batch of a sixth; count the stored weights of the five that changed."""
     from hardgrad.trees import StreamingExpertClassifier
 
     model = StreamingExpertClassifier(EXPERTS, NEIGHBOURS, key_dim=FEATURES, random_state=seed)
