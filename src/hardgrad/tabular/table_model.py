@@ -105,9 +105,17 @@ class TableModel(Artifact):
         """Return a handle with `predict_raw`, `predict` and `predict_proba`: the model itself, where a kind has no faster one."""
         return self
 
+    def used_features(self) -> NDArray[np.int64]:
+        """Return the numbers of the features that a prediction can depend on, sorted."""
+        return np.arange(self.n_features)
+
     def sizes(self) -> list[tuple[int, str]]:
         """Return what there is to count in the model, as (number, singular noun): shown by the command and the report."""
         return [(sum(array.nbytes for array in self.arrays().values()), "byte")]
+
+    def exports(self) -> dict[str, str]:
+        """Return other forms of the model as text by file name, as `{"model.sql": ...}`; none where a kind has none."""
+        return {}
 
     # --- on disk -------------------------------------------------------------------------------------------------------------
     def metadata_to_json(self) -> dict[str, Any]:

@@ -194,6 +194,12 @@ class Forest(TableModel, kind="forest"):
         axis = self.feature[self.feature >= 0].astype(np.int64)
         return np.unique(np.concatenate([axis, self.term_feature.astype(np.int64)]))
 
+    def sizes(self) -> list[tuple[int, str]]:
+        """Return trees, leaves and the bytes of data that the smallest C export carries (see `TableModel.sizes`)."""
+        from hardgrad.trees.packed import size_in_bytes
+
+        return [(self.n_trees, "tree"), (self.n_leaves, "leaf"), (int(size_in_bytes(self)), "byte")]
+
     # --- reference semantics -------------------------------------------------------------------------------------------------
     def apply(self, table: Any) -> NDArray[np.int32]:
         """Return the leaf that each row reaches in each tree: int32 [n, trees], absolute node numbers."""
