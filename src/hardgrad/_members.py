@@ -8,6 +8,7 @@ ARTIFACTS = {
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
+    "memory-forest": "hardgrad.trees.memory_model:MemoryForestModel",
     "routed-experts": "hardgrad.trees.routed_experts:RoutedExperts",
 }
 ESTIMATORS = {
@@ -31,6 +32,7 @@ REPRODUCTIONS = (
     "range-entropy",
     "sau",
     "stochastic-neurons",
+    "response-memory",
     "streaming-experts",
     "wonderland-tour",
 )

@@ -15,6 +15,9 @@ _HOMES = {
     "import_forest": "hardgrad.trees.importers",
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",
+    "MemoryForest": "hardgrad.trees.memory_forest",
+    "MemoryForestModel": "hardgrad.trees.memory_model",
+    "ResponseMemory": "hardgrad.trees.response_memory",
     "RoutedExperts": "hardgrad.trees.routed_experts",
     "StreamingExpertClassifier": "hardgrad.trees.expert_stream",
 }
