@@ -227,11 +227,20 @@ class MemoryForest(Relaxed):
         """
         if not self.memory.is_written:
             self.start_writing()
-        scores, target = self.scores(X), torch.from_numpy(self.targets(y))
+        scores, target = self.scores(X).numpy(force=True), torch.from_numpy(self.targets(y))
         if len(scores) != len(target):
             raise DataError(f"X has {len(scores)} rows and y {len(target)}; expected as many.")
         weight = torch.from_numpy(check_weights(sample_weight, len(scores)))
-        self.write_from_batch(scores, target.to(self.memory.bank.dtype), weight, rate=rate, mode="hard")
+        slots = torch.from_numpy(self.to_model().slots_of(scores.astype(np.float32))).long()
+        bank = self.memory.bank
+        for picked, values, part in zip(
+            slots.split(BLOCK), target.split(BLOCK), weight.split(BLOCK), strict=True
+        ):
+            address = torch.zeros(len(picked), self.memory.n_slots, dtype=torch.float64)
+            address.scatter_add_(
+                1, picked, torch.full(picked.shape, 1.0 / picked.shape[1], dtype=torch.float64)
+            )
+            self.memory.write_rows(address.to(bank), values.to(bank), rate=rate, sample_weight=part.to(bank))
         return self
 
     def scores(self, X: Any) -> Tensor:
@@ -251,7 +260,8 @@ class MemoryForest(Relaxed):
         place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
         if len(unknown := np.flatnonzero(classes[place] != labels)):
             raise DataError(
-                f"y holds {labels[unknown[0]]!r} in row {unknown[0]}; the forest knows {list(frame.classes)}. Start a new one for others."
+                f"y holds {labels.tolist()[unknown[0]]!r} in row {unknown[0]}; the forest knows {list(frame.classes)}. Start a new one "
+                "for others."
             )
         return np.eye(len(classes))[place]
 

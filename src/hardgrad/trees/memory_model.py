@@ -213,10 +213,17 @@ class MemoryForestModel(TableModel, kind="memory-forest"):
         """
         table, place = merge_rows(self.bank.astype(np.float64), tolerance)
         leaf = table[place[self.slot]].reshape(self.n_trees, -1, self.n_outputs)
-        W, b = self.weight.astype(np.float64), self.offset.astype(np.float64)
-        perfect = PerfectForest.from_tests(W, b, leaf, np.zeros(self.n_outputs), self.split == "oblivious")
-        forest = assemble(perfect.merged().quantised(), self.frame)
+        forest = assemble(self._perfect(leaf).merged().quantised(), self.frame)
         return replace(forest, aggregation="mean", base=forest.base * self.n_trees)
+
+    def _perfect(self, leaf: Array) -> PerfectForest:
+        W, b = self.weight.astype(np.float64), self.offset.astype(np.float64)
+        return PerfectForest.from_tests(W, b, leaf, np.zeros(leaf.shape[2]), self.split == "oblivious")
+
+    def slots_of(self, scores: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Return the slot that answers to each row in each tree, int32 [n, trees], for standard scores [n, features]."""
+        leaf = self._perfect(np.zeros((self.n_trees, 2**self.depth, 1))).quantised().leaf_index(scores)
+        return np.asarray(self.slot.reshape(self.n_trees, -1)[np.arange(self.n_trees), leaf])
 
     @cached_property
     def forest(self) -> Forest:

@@ -202,9 +202,10 @@ class _MemoryTask(TrainingTask):
     def before_step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:
             group["lr"] = Schedule.cosine(self.plan.rate).at(step=step, steps=self.steps)
-        self.forest.set_temperature(
-            Schedule.exponential(*self.plan.temperature).at(step=step, steps=self.steps)
-        )
+        if self.plan.train_router:
+            self.forest.set_temperature(
+                Schedule.exponential(*self.plan.temperature).at(step=step, steps=self.steps)
+            )
 
     def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
         per_epoch = -(-len(self.rows[0]) // self.plan.batch_size)

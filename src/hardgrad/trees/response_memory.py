@@ -65,7 +65,7 @@ class ResponseMemory(nn.Module):
         super().__init__()
         check_choice("ResponseMemory", "addressing", addressing, ("leaf", "content"))
         for name, value in (("n_slots", n_slots), ("dim", dim), ("key_dim", key_dim)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ParameterError(
                     f"ResponseMemory() got {name}={value!r}; expected a whole number of at least 1."
                 )
@@ -87,16 +87,17 @@ class ResponseMemory(nn.Module):
     def for_training(self) -> Self:
         """Make the bank a parameter, for gradients."""
         if self.is_written:
-            value = self._buffers.pop("bank")
+            value = self.bank
+            del self.bank
             self.bank = nn.Parameter(value)
         return self
 
     def for_writing(self) -> Self:
         """Make the bank a buffer, for `write` and `write_rows`."""
         if not self.is_written:
-            value = self._parameters.pop("bank")
-            assert value is not None
-            self.register_buffer("bank", value.detach())
+            value = self.bank.detach()
+            del self.bank
+            self.register_buffer("bank", value)
         return self
 
     @torch.no_grad()
