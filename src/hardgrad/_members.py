@@ -9,12 +9,15 @@ ARTIFACTS = {
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
     "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
+    "memory-forest": "hardgrad.trees.memory_model:MemoryForestModel",
+    "routed-experts": "hardgrad.trees.routed_experts:RoutedExperts",
 }
 ESTIMATORS = {
     "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "OptimalTreeEnsemble": "hardgrad.trees.optimal_ensemble:OptimalTreeEnsemble",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
+    "StreamingExpertClassifier": "hardgrad.trees.expert_stream:StreamingExpertClassifier",
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
@@ -35,6 +38,8 @@ REPRODUCTIONS = (
     "range-entropy",
     "sau",
     "stochastic-neurons",
+    "response-memory",
+    "streaming-experts",
     "wonderland-tour",
 )
 OPERATIONS = {
@@ -76,6 +81,7 @@ OPERATIONS = {
     "hardgrad.functional.rounding": ("ceil", "floor", "remainder", "round"),
     "hardgrad.functional.selection": ("sort",),
     "hardgrad.functional.smoothed": ("sau",),
+    "hardgrad.functional.subset_weights": ("topk_weights",),
     "hardgrad.functional.transport": ("matching",),
 }
 

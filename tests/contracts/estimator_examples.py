@@ -46,6 +46,7 @@ FOREST = EstimatorExample(
         "check_sample_weight_equivalence_on_sparse_data": DRAWN,
     },
 )  # fmt: skip
+IN_BATCHES = "rows are learned in batches, in their order, so that a row given twice moves those after it to other batches"
 
 EXAMPLES = {
     "MetaTreeClassifier": EstimatorExample(
@@ -67,4 +68,16 @@ EXAMPLES = {
     ),
     "SoftForestClassifier": FOREST,
     "SoftForestRegressor": FOREST,
-}
+    "StreamingExpertClassifier": EstimatorExample(
+        quick={"n_experts": 16},
+        bad=(
+            {"n_experts": 0}, {"n_neighbours": 0}, {"n_neighbours": 17}, {"key_dim": 0}, {"tanh_scale": 0.0}, {"learning_rate": -1.0},
+            {"weight_decay": -1.0}, {"temperature": 0.0}, {"batch_size": 1.5}, {"encoder": "words"},
+        ),
+        exempt={
+            "check_sample_weight_equivalence_on_dense_data": IN_BATCHES,
+            "check_sample_weight_equivalence_on_sparse_data": IN_BATCHES,
+        },
+        missing=False,
+    ),
+}  # fmt: skip

@@ -194,9 +194,51 @@ def gated_mlp_examples() -> list[Example]:
     ]
 
 
+def expert_examples() -> list[Example]:
+    """Experts with random features and without, of tables and arrays, with the state of a stream and without."""
+    import pandas
+    from sklearn.preprocessing import FunctionTransformer
+
+    from hardgrad.trees.expert_stream import StreamingExpertClassifier
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    names = np.array(["a", "b", "c"])[rng.integers(0, 3, 60)]
+    frame = {"x": X[:, 0].tolist(), "state": np.array(["NY", "TX"])[rng.integers(0, 2, 60)].tolist()}
+
+    def trained(rows: Any, y: Any, **options: Any) -> Any:
+        return StreamingExpertClassifier(5, 2, random_state=1, **options).fit(rows, y).harden()
+
+    as_they_are = FunctionTransformer()
+    experts = {
+        "random features": trained(X, names, key_dim=4),
+        "trained keys": trained(X, rng.integers(0, 2, 60), encoder=as_they_are, trainable_keys=True),
+        "of a table": trained(pandas.DataFrame(frame), names == "a", key_dim=3),
+        "without state": trained(X, names, encoder=as_they_are).without_state(),
+    }
+
+    def rows(model: Any, seed: int) -> Any:
+        generator = np.random.default_rng(seed)
+        numbers = generator.normal(size=(20, 3)) * 10.0 ** generator.integers(-300, 300, (20, 1))
+        if model.n_features == 3:
+            return np.concatenate([numbers, np.zeros((1, 3))])
+        return {"x": numbers[:, 0], "state": generator.choice(["NY", "TX", "??"], 20)}
+
+    def answers(model: Any, table: Any) -> list[np.ndarray]:
+        X = model.encode(table)
+        said = [model.chosen(X), model.predict_raw(table), model.predict(table), model.predict_proba(table)]
+        return [np.asarray(answer) for answer in said]
+
+    return [
+        Example(name, model, lambda seed, m=model: rows(m, seed), answers, lambda *_: [])  # type: ignore[misc]
+        for name, model in experts.items()
+    ]
+
+
 contract_examples: dict[str, Callable[[], list[Example]]] = {
     "comparator-network": comparator_examples,
     "meta-tree-weights": meta_tree_examples,
     "forest": forest_examples,
     "gated-mlp": gated_mlp_examples,
+    "routed-experts": expert_examples,
 }

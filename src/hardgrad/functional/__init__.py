@@ -78,6 +78,7 @@ _HOMES = {
     "take": "hardgrad.functional.lookup",
     "take_along_dim": "hardgrad.functional.lookup",
     "topk": "hardgrad.functional.orders",
+    "topk_weights": "hardgrad.functional.subset_weights",
     "unique_count": "hardgrad.functional.counting",
     "where": "hardgrad.functional.lookup",
 }

@@ -69,5 +69,6 @@ from hardgrad.functional.soft_steps import soft_step as soft_step
 from hardgrad.functional.soft_steps import swap_error_bound as swap_error_bound
 from hardgrad.functional.solvers import black_box as black_box
 from hardgrad.functional.solvers import fenchel_young_loss as fenchel_young_loss
+from hardgrad.functional.subset_weights import topk_weights as topk_weights
 from hardgrad.functional.transport import gumbel_sinkhorn as gumbel_sinkhorn
 from hardgrad.functional.transport import matching as matching

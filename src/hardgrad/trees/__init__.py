@@ -24,6 +24,11 @@ _HOMES = {
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",
     "with_threshold": "hardgrad.trees.threshold",
+    "MemoryForest": "hardgrad.trees.memory_forest",
+    "MemoryForestModel": "hardgrad.trees.memory_model",
+    "ResponseMemory": "hardgrad.trees.response_memory",
+    "RoutedExperts": "hardgrad.trees.routed_experts",
+    "StreamingExpertClassifier": "hardgrad.trees.expert_stream",
 }
 __all__ = sorted(_HOMES)
 

@@ -3,6 +3,7 @@
 from hardgrad.trees.compression import compress as compress
 from hardgrad.trees.estimators import SoftForestClassifier as SoftForestClassifier
 from hardgrad.trees.estimators import SoftForestRegressor as SoftForestRegressor
+from hardgrad.trees.expert_stream import StreamingExpertClassifier as StreamingExpertClassifier
 from hardgrad.trees.explanation import explain as explain
 from hardgrad.trees.forest import Forest as Forest
 from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
@@ -16,5 +17,9 @@ from hardgrad.trees.optimal_ensemble import minimum_cuts as minimum_cuts
 from hardgrad.trees.optimal_ensemble import minimum_trees as minimum_trees
 from hardgrad.trees.optimal_instance import cut_complexity as cut_complexity
 from hardgrad.trees.optimal_instance import majority_gap as majority_gap
+from hardgrad.trees.memory_forest import MemoryForest as MemoryForest
+from hardgrad.trees.memory_model import MemoryForestModel as MemoryForestModel
+from hardgrad.trees.response_memory import ResponseMemory as ResponseMemory
+from hardgrad.trees.routed_experts import RoutedExperts as RoutedExperts
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
 from hardgrad.trees.threshold import with_threshold as with_threshold

@@ -111,6 +111,22 @@ class PerfectForest:
         offset = np.where(dead, -1.0, b).reshape(n_trees, n_nodes)
         return cls(feature.reshape(shape), weight.reshape(shape), offset, leaf.copy(), bias.copy())
 
+    @classmethod
+    def from_tests(
+        cls,
+        W: NDArray[np.float64],
+        b: NDArray[np.float64],
+        leaf: NDArray[np.float64],
+        bias: NDArray[np.float64],
+        oblivious: bool,
+    ) -> PerfectForest:
+        """Return perfect trees of dense tests W [trees * tests, features], b [trees * tests]: one a node, or one a level if oblivious."""
+        if oblivious:
+            level = [(i + 1).bit_length() - 1 for i in range(leaf.shape[1] - 1)]
+            W = W.reshape(len(leaf), -1, W.shape[1])[:, level].reshape(-1, W.shape[1])
+            b = b.reshape(len(leaf), -1)[:, level].reshape(-1)
+        return cls.from_dense(W.T, b, leaf, bias)
+
     def merged(self) -> PerfectForest:
         """Return the same function without tests that decide nothing: a node whose leaves below are all equal dies."""
         feature, weight, offset = self.feature.copy(), self.weight.copy(), self.offset.copy()

@@ -88,14 +88,17 @@ class SoftForest(Relaxed):
     def forward(self, scores: Tensor, *, temperature: Any = None, mode: Mode | None = None) -> Tensor:
         """Return raw scores (see the class)."""
         alone = scores.ndim == 2 and self.members == 1
+        gates = self.gates(scores, temperature=temperature, mode=mode)
+        raw = forest_output(gates, self.leaf) + self.bias.unsqueeze(1)
+        return raw[0] if alone else raw
+
+    def gates(self, scores: Tensor, *, temperature: Any = None, mode: Mode | None = None) -> Tensor:
+        """Return the probability of LEFT at every node, [members, trees, nodes, B]; exactly 0 or 1 in mode "hard"."""
         x = scores.expand(self.members, *scores.shape) if scores.ndim == 2 else scores
         z = torch.baddbmm(self.offset.unsqueeze(2), self.weight, x.to(self.weight.dtype).transpose(1, 2))
         gates = self._gates(z, self.resolved_temperature(temperature), self.resolved_mode(mode))
         gates = gates.view(self.members, self.n_trees, -1, gates.shape[-1])
-        if self.split == "oblivious":
-            gates = gates.index_select(2, self.test_of_node)
-        raw = forest_output(gates, self.leaf) + self.bias.unsqueeze(1)
-        return raw[0] if alone else raw
+        return gates.index_select(2, self.test_of_node) if self.split == "oblivious" else gates
 
     @staticmethod
     def _gates(z: Tensor, temperature: Any, mode: Mode) -> Tensor:
@@ -154,11 +157,7 @@ class SoftForest(Relaxed):
             p[member].detach().cpu().double().numpy()
             for p in (self.weight, self.offset, self.leaf, self.bias)
         )
-        if self.split == "oblivious":
-            spread = self.test_of_node.cpu().numpy()
-            W = W.reshape(self.n_trees, self.depth, -1)[:, spread].reshape(-1, W.shape[1])
-            b = b.reshape(self.n_trees, self.depth)[:, spread].reshape(-1)
-        return PerfectForest.from_dense(W.T, b, leaf, bias)
+        return PerfectForest.from_tests(W, b, leaf, bias, self.split == "oblivious")
 
     @classmethod
     def from_hard(cls, forest: Forest, table: Any, *, temperature: float = 0.15) -> SoftForest:
