@@ -1,4 +1,4 @@
-"""CategoryTable: the numbers that categories stand for, as one lookup table. The artifact of every categorical encoder; never imports torch.
+"""CategoryTable: the numbers that categories stand for, as one lookup table: the artifact of every encoder. Never imports torch.
 
 What an encoder learned, fitted or trained, is here and nowhere else: `transform` is the reference, SQL and C restate it.
 """

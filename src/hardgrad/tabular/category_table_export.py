@@ -132,6 +132,7 @@ int {name}_transform(const struct {name}_row *row, double *x);
         ]
         parts += [c.c_table(declared, map(str, values)) for declared, values in integers]
         parts.append(c.c_table(f"double {name}_code[]", map(c.c_double, found.code.tolist())))
+        parts.append(_COPY.format(name=name))
     for i in categorical:
         if found.columns[i].categories:
             parts.append(f"/* {quoted(found.columns[i].name)} */")
@@ -139,7 +140,7 @@ int {name}_transform(const struct {name}_row *row, double *x);
             parts.append(c.c_table(f"char *const {name}_categories_{i}[]", words))
     if found.n_hashed and categorical:
         parts.append(_CRC.format(name=name))
-    parts.append(_transform(found, name, bool(categorical)))
+    parts.append(_transform(found, name))
     return c.CSource(name, header, "\n".join(parts))
 
 
@@ -158,32 +159,42 @@ static uint32_t {name}_hash(const char *text)
 """
 
 
-def _transform(found: CategoryTable, name: str, categorical: bool) -> str:
+_COPY = """
+/* Write the codes of one row of the table. */
+static void {name}_copy(int32_t k, double *x)
+{{
+    for (int32_t e = {name}_start[k]; e < {name}_start[k + 1]; e++)
+        x[{name}_place[e]] = {name}_code[e];
+}}
+"""
+
+
+def _transform(found: CategoryTable, name: str) -> str:
     lines = [f"\nint {name}_transform(const struct {name}_row *row, double *x)\n{{"]
-    if categorical:
-        lines.append("    int32_t k, e;")
+    if any(column.kind == "categorical" for column in found.columns):
+        lines.append("    int32_t k;")
     lines.append(f"    for (int j = 0; j < {len(found.features)}; j++)\n        x[j] = 0.0;")
     if not found.columns:
         lines.append("    (void)row;\n    (void)x;")
     for i, (column, member) in enumerate(zip(found.columns, row_members(found.columns), strict=True)):
-        low = found.outputs_of(i)[0]
-        value = f"row->{member}"
-        if column.kind != "categorical":
-            lines.append(f"    x[{low}] = {f'floor({value})' if column.kind == 'datetime' else value};")
-            continue
-        K = len(column.categories)
-        known = f"{name}_categories_{i}" if K else "0"
-        lines.append(f"    k = {name}_category({value}, {known}, {K});")
-        for which, test in enumerate((f"k == {K}", "k < 0")):
-            if found.refused[i, which]:
-                lines.append(f"    if ({test})\n        return {i + 1};")
-        lines.append(f"    k = {int(found.first_row[i])} + (k < 0 ? {K + 1} : k);")
-        copy = f"for (e = {name}_start[k]; e < {name}_start[k + 1]; e++)\n            x[{name}_place[e]] = {name}_code[e];"
-        if found.n_hashed and not found.refused[i, 0]:
-            unseen = int(found.first_row[i]) + K
-            lines.append(
-                f"    if (k == {unseen})\n        x[{low} + (int)({name}_hash({value}) % {found.n_hashed}u)] = 1.0;\n    else\n        {copy}"
-            )
+        low, value = found.outputs_of(i)[0], f"row->{member}"
+        if column.kind == "categorical":
+            lines += _category_lines(found, name, i, value)
         else:
-            lines.append(f"    {copy}")
+            lines.append(f"    x[{low}] = {f'floor({value})' if column.kind == 'datetime' else value};")
     return "\n".join([*lines, "    return 0;\n}"]) + "\n"
+
+
+def _category_lines(found: CategoryTable, name: str, i: int, value: str) -> list[str]:
+    """Look a category up, refuse it if so asked, and write its codes."""
+    K, first = len(found.columns[i].categories), int(found.first_row[i])
+    known = f"{name}_categories_{i}" if K else "0"
+    lines = [f"    k = {name}_category({value}, {known}, {K});"]
+    for which, test in enumerate((f"k == {K}", "k < 0")):
+        if found.refused[i, which]:
+            lines.append(f"    if ({test})\n        return {i + 1};")
+    copy = f"{name}_copy({first} + (k < 0 ? {K + 1} : k), x);"
+    if not found.n_hashed:
+        return [*lines, f"    {copy}"]
+    place = f"{found.outputs_of(i)[0]} + {name}_hash({value}) % {found.n_hashed}u"
+    return [*lines, f"    if (k == {K})\n        x[{place}] = 1.0;\n    else\n        {copy}"]

@@ -116,7 +116,7 @@ def _rule(family: str, min_aspl: float, most_levels: int, enough: float) -> tupl
                 f"an affine model gives each level its own weight, and every column has at least {enough:g} rows a level ({min_aspl:.1f})."
             )
         return "target", (
-            f"a column has {min_aspl:.1f} rows a level, fewer than {enough:g}: too few for a weight each; cross-fitted target codes share one."
+            f"a column has {min_aspl:.1f} rows a level, fewer than {enough:g}: too few for a weight each, so that target codes share one."
         )
     if family == "tree":
         if most_levels <= FEW_LEVELS:

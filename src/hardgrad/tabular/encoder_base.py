@@ -21,6 +21,8 @@ from hardgrad.tabular.schema import ColumnKind
 from hardgrad.tabular.table_estimator import all_numbers, is_table
 
 Floats = NDArray[np.float64]
+MOST_CLASSES = 20
+"""Whole numbers with more different values than this are not taken for classes unless it is said that they are."""
 
 
 class TableTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -38,8 +40,7 @@ class TableTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         SchemaError, DataError : see `CategoryTable.transform`.
         """
         check_is_fitted(self, "table_")
-        self._check(X, reset=False)
-        return self.table_.transform(X, sparse=self._sparse)
+        return self.table_.transform(self._check(X, reset=False), sparse=self._sparse)
 
     def inverse_transform(self, X: Any) -> dict[str, NDArray[Any]]:
         """Return the raw columns by name that codes stand for (see `CategoryTable.inverse_transform`)."""
@@ -49,9 +50,10 @@ class TableTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Return the names of the outputs; `input_features` is there for scikit-learn and must be the fitted columns."""
         check_is_fitted(self, "table_")
-        if input_features is not None and [str(f) for f in input_features] != list(self.feature_names_in_):
+        names = [column.name for column in self.table_.columns]
+        if input_features is not None and [str(f) for f in input_features] != names:
             raise ParameterError(
-                f"input_features is not equal to feature_names_in_: got {list(input_features)}; expected {list(self.feature_names_in_)}."
+                f"input_features is not equal to feature_names_in_: got {list(input_features)}; expected {names}."
             )
         return np.array(self.table_.features, dtype=object)
 
@@ -78,10 +80,10 @@ class TableTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     # --- input ---------------------------------------------------------------------------------------------------------------
     def _open(self, X: Any) -> Any:
         """Check the table to learn from, remember its columns and return it as Arrow."""
-        X = self._check(X, reset=True)
-        arrow = to_arrow(X)
-        self.feature_names_in_ = np.array(arrow.column_names, dtype=object)
-        self.n_features_in_ = len(arrow.column_names)
+        arrow = to_arrow(self._check(X, reset=True))
+        if is_table(X) or isinstance(X, Mapping):
+            self.feature_names_in_ = np.array(arrow.column_names, dtype=object)
+            self.n_features_in_ = len(arrow.column_names)
         if arrow.num_rows == 0:
             raise DataError("the table has no rows. Expected at least one.")
         return arrow
@@ -138,21 +140,26 @@ def read_target(y: Any, n: int, target_type: str, who: str) -> tuple[str, NDArra
 
     Raises
     ------
-    DataError : there is no target, it has another length, is not finite, or is none of the three types.
+    DataError : there is no target, it has another length, is not finite, is none of the three types, or is whole numbers of more than 20
+        values, of which "auto" cannot tell whether they are classes.
     """
     if y is None:
         raise DataError(f"{who} requires y to be passed, but the target y is None. Pass the target.")
     y = column_or_1d(y, warn=True)
     if len(y) != n:
         raise DataError(f"the table has {n:,} rows and the target {len(y):,}; expected as many.")
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise DataError(f"{who}: the target has NaN or infinity. Drop these rows.")
     found = type_of_target(y) if target_type == "auto" else target_type
     if found == "continuous":
-        T = np.asarray(y, dtype=np.float64)[:, None]
-        if not np.isfinite(T).all():
-            raise DataError("the target has NaN or infinity. Drop these rows.")
-        return found, None, T
+        return found, None, np.asarray(y, dtype=np.float64)[:, None]
     if found not in ("binary", "multiclass"):
-        raise DataError(f"{who} needs classes or numbers, but the target is {found}.")
+        raise DataError(f"Unknown label type: {who} needs classes or numbers, but the target is {found}.")
     classes, index = np.unique(y, return_inverse=True)
+    if target_type == "auto" and len(classes) > MOST_CLASSES and y.dtype.kind in "iuf":
+        raise DataError(
+            f"{who}: the target has {len(classes):,} different whole numbers, which may be classes or quantities. Pass "
+            "target_type='multiclass' or 'continuous'."
+        )
     T = np.eye(len(classes))[index] if found == "multiclass" else (index[:, None] == 1).astype(np.float64)
     return found, classes, T

@@ -60,12 +60,12 @@ class CategoricalEncoder(TableTransformer):
     n_components : of "hashing": outputs of a column (CRC-32 of the UTF-8 text modulo this).
     normalize : of "count": whether to give shares of the rows, not their number.
     noise : of "leave-one-out": training codes are multiplied by Normal(1, noise).
-    handle_unknown : what a category that was not seen becomes: "prior" (of target kinds the mean, of "woe" 0; "hashing" hashes it; of others
-        0, which is no level's code), "zero" or "error".
+    handle_unknown : what a category that was not seen becomes: "prior" (of target kinds the mean, of "woe" 0; "hashing" hashes it; of
+        others 0), "zero" or "error".
     handle_missing : "category" (a level of its own; where training had none, as an unseen one), "prior" (as `handle_unknown="prior"`, and
         of "hashing" 0) or "error".
-    cross_fit : folds of the training codes of "target", "m-estimate", "james-stein" and "woe": the code of a row is found without the target
-        of its fold. 0 for none: a model would then see its own labels. "leave-one-out" and "catboost" have their own rule.
+    cross_fit : folds of the training codes of "target", "m-estimate", "james-stein" and "woe": the code of a row is found without the
+        target of its fold. 0 for none: a model would then see its own labels. "leave-one-out" and "catboost" have their own rule.
     sparse_output : "auto" (one-hot of more than 100 levels), True or False.
     target_type : "auto", "binary", "multiclass" or "continuous", as in scikit-learn's `TargetEncoder`.
     random_state : seed of folds, order and noise.
@@ -87,8 +87,8 @@ class CategoricalEncoder(TableTransformer):
 
     Notes
     -----
-    `fit_transform(X, y)` gives target kinds the codes to train on; `fit(X, y).transform(X)` gives what new rows get. Of leave-one-out codes,
-    two rows of a level differ only by their own label: trees split on that. Use another kind for trees.
+    `fit_transform(X, y)` gives target kinds the codes to train on; `fit(X, y).transform(X)` gives what new rows get. The leave-one-out
+    codes of two rows of a level differ only by their own labels: trees split on that. Use another kind for trees.
 
     Source: Zhu, Qiu and Fu, 2024, Comparative Study on the Performance of Categorical Variable Encoders in Classification and Regression
     Tasks; Micci-Barreca, 2001, A Preprocessing Scheme for High-Cardinality Categorical Attributes.
@@ -147,11 +147,11 @@ class CategoricalEncoder(TableTransformer):
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
-        """Learn the codes and return the rows to train on: of target kinds with codes that do not know a row's own label (see `cross_fit`)."""
+        """Learn the codes and return the rows to train on: codes of target kinds do not know a row's own label (see `cross_fit`)."""
         levels, T = self._learn(X, y)
         if T is None or not (self.cross_fit or self.kind in ("leave-one-out", "catboost")):
             return self.transform(X)
-        out = self.table_.transform(X)
+        out = self.table_.transform(self._check(X, reset=False))
         names = [column.name for column in self.table_.columns]
         for column, codes in zip(levels, self._training_codes(levels, T), strict=True):
             low, high = self.table_.outputs_of(names.index(column.name))
