@@ -5,6 +5,7 @@ from __future__ import annotations
 from hardgrad.core import registry
 
 ARTIFACTS = {
+    "category-table": "hardgrad.tabular.category_table:CategoryTable",
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
@@ -21,6 +22,7 @@ ESTIMATORS = {
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
+    "categorical-encoders",
     "chaos-gradients",
     "confusion-losses",
     "error-free-swaps",

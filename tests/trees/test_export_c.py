@@ -16,7 +16,8 @@ from hardgrad.trees import Forest, forest_from_trees
 from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import differences
 from hardgrad.trees.exactness_compiled import CEngine
-from hardgrad.trees.export_c import row_members, to_c
+from hardgrad.tabular.row_c import row_members
+from hardgrad.trees.export_c import to_c
 from hardgrad.trees.probe import generate_rows, random_forest
 
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C compiler on this machine")
@@ -126,7 +127,7 @@ def test_names_that_collide_or_are_keywords() -> None:
         for i, name in enumerate(names)
     ]
     forest = random_forest(3, n_trees=20, columns=columns)
-    assert len(set(row_members(forest.schema))) == len(names)
+    assert len(set(row_members(forest.schema.columns))) == len(names)
     for layout in ("branches", "table"):
         assert differing(forest, CEngine(forest, layout=layout, flags=(*STRICT, "-O1"))) == 0
 

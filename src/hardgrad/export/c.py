@@ -211,3 +211,31 @@ def fill(items: Sequence[str], indent: str = "    ") -> str:
             line = indent
         line += piece + " "
     return "\n".join([*lines, line.rstrip()])
+
+
+_SEARCH = """/* The number of a category: -1 missing, count where unseen. Texts are sorted by their bytes. */
+static int32_t {name}_category(const char *text, const char *const *known, int32_t count)
+{{
+    int32_t low = 0, high = count;
+    if (!text)
+        return -1;
+    while (low < high) {{
+        const int32_t middle = low + (high - low) / 2;
+        const unsigned char *a = (const unsigned char *)known[middle], *b = (const unsigned char *)text;
+        while (*a && *a == *b)
+            a++, b++;
+        if (*a == *b)
+            return middle;
+        if (*a < *b)
+            low = middle + 1;
+        else
+            high = middle;
+    }}
+    return count;
+}}
+"""
+
+
+def category_search(name: str) -> str:
+    """Return the definition of `<name>_category(text, known, count)`: the number of a text among sorted ones, by binary search."""
+    return _SEARCH.format(name=name)

@@ -6,22 +6,29 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "CategoricalEncoder": "hardgrad.tabular.encoders",
+    "CategoryTable": "hardgrad.tabular.category_table",
     "Column": "hardgrad.tabular.schema",
     "Dataset": "hardgrad.tabular.datasets",
+    "EncoderAdvice": "hardgrad.tabular.encoder_advisor",
     "Feature": "hardgrad.tabular.schema",
+    "LearnedEncoder": "hardgrad.tabular.learned_encoder",
     "NeuralRanker": "hardgrad.tabular.ranker",
     "PackedRows": "hardgrad.tabular.packed_rows",
+    "SoftGroups": "hardgrad.tabular.soft_groups",
     "StreamedTable": "hardgrad.tabular.streaming",
     "TableEncoder": "hardgrad.tabular.encoding",
     "TableSchema": "hardgrad.tabular.schema",
     "Target": "hardgrad.tabular.target",
     "Typing": "hardgrad.tabular.column_typing",
+    "as_one_hot_weights": "hardgrad.tabular.encoders",
     "check_weights": "hardgrad.tabular.weights",
     "infer_columns": "hardgrad.tabular.column_typing",
     "list_tables": "hardgrad.tabular.datasets",
     "load_table": "hardgrad.tabular.datasets",
     "prepare_target": "hardgrad.tabular.target",
     "read_table": "hardgrad.tabular.reading",
+    "recommend_encoder": "hardgrad.tabular.encoder_advisor",
     "to_arrow": "hardgrad.tabular.arrow",
 }
 __all__ = sorted(_HOMES)

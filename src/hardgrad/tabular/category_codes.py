@@ -67,7 +67,7 @@ class CategoryTotals:
         used = category >= 0
         category, T, weight = category[used], T[used], weight[used]
         K = max(self.n_categories, int(category.max(initial=-1)) + 1)
-        self._grow(K)
+        self.grow(K)
         cell = category if fold is None else fold[used] * K + category
         cells = self.folds * K
         self.weight += np.bincount(cell, weights=weight, minlength=cells).reshape(self.folds, K)
@@ -77,7 +77,8 @@ class CategoryTotals:
             self.total[:, :, j] += np.bincount(cell, weights=weighted, minlength=cells).reshape(self.folds, K)
             self.square[:, j] += np.bincount(category, weights=weighted * T[:, j], minlength=K)
 
-    def _grow(self, K: int) -> None:
+    def grow(self, K: int) -> None:
+        """Make room for K categories; what has no rows counts nothing."""
         more = K - self.n_categories
         if more > 0:
             self.weight = np.pad(self.weight, ((0, 0), (0, more)))

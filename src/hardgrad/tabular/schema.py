@@ -164,7 +164,7 @@ class TableSchema:
         """
         if self.is_matrix and isinstance(table, np.ndarray) and table.dtype.kind in "fiub":
             return np.ascontiguousarray(self._check_matrix(table), dtype=np.float64)
-        picked = self._pick(table)
+        picked = self.pick(table)
         X = np.empty((len(picked[0]) if picked else 0, len(self.features)), dtype=np.float64)
         encoded: dict[int, NDArray[Any]] = {}
         for j, feature in enumerate(self.features):
@@ -184,10 +184,15 @@ class TableSchema:
 
     def raw_columns(self, table: Any) -> list[RawColumn]:
         """Pick this schema's columns, in order, as NumPy arrays. Raises `SchemaError` when one is missing."""
-        return [plain_array(values) for values in self._pick(table)]
+        return [plain_array(values) for values in self.pick(table)]
 
-    def _pick(self, table: Any) -> list[Any]:
-        """Pick the columns of the schema, in order, as arrays or narwhals series."""
+    def pick(self, table: Any) -> list[Any]:
+        """Pick the columns of the schema, in order, as arrays or narwhals series (`encode_column` takes both).
+
+        Raises
+        ------
+        SchemaError : a column is missing.
+        """
         if isinstance(table, np.ndarray):
             checked = self._check_matrix(table)
             return [checked[:, i] for i in range(len(self.columns))]

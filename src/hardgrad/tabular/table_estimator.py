@@ -48,7 +48,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
     # --- input ---------------------------------------------------------------------------------------------------------------
     def _check_input(self, X: Any, y: Any, **options: Any) -> tuple[Any, NDArray[Any]]:
         """Check X and y and remember the shape of X; a data frame with columns that are not numbers stays a data frame."""
-        if is_table(X) and not _all_numbers(X):
+        if is_table(X) and not all_numbers(X):
             names = X.column_names if hasattr(X, "column_names") else X.columns
             self._remember_names([str(name) for name in names])
             several = options.get("multi_output") and np.ndim(y) == 2
@@ -232,7 +232,7 @@ def refuse_missing(schema: TableSchema, encoded: Array, who: str) -> None:
         )
 
 
-def _all_numbers(X: Any) -> bool:
+def all_numbers(X: Any) -> bool:
     """Tell whether every column of a pandas frame is a plain number, so that scikit-learn's own checks apply."""
     dtypes = getattr(X, "dtypes", None)
     if dtypes is None or isinstance(dtypes, list) or not hasattr(X, "iloc"):

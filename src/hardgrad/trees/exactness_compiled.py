@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad.tabular.row_c import row_members
 from hardgrad.tabular.schema import Column, category_text
 from hardgrad.trees.compiled_c import DEFAULT_FLAGS, compile_shared
 from hardgrad.trees.exactness_engines import Answer, Unavailable
-from hardgrad.trees.export_c import row_members, to_c
+from hardgrad.trees.export_c import to_c
 from hardgrad.trees.export_javascript import to_javascript
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.probe import Rows
@@ -95,7 +96,7 @@ class CEngine:
 
     def _structs(self, rows: Rows) -> tuple[NDArray[Any], Any]:
         columns = self.forest.schema.columns
-        members = row_members(self.forest.schema)
+        members = row_members(self.forest.schema.columns)
         kinds = [np.uintp if column.kind == "categorical" else np.float64 for column in columns]
         fields: Any = list(zip(members, kinds, strict=True)) or [("unused", np.uint8)]
         n = len(next(iter(rows.values()))) if rows else 1

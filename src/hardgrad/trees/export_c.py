@@ -10,18 +10,11 @@ from dataclasses import dataclass
 
 from hardgrad.core.errors import ParameterError
 from hardgrad.export import c
+from hardgrad.tabular.row_c import member_declarations, quoted, row_members
 from hardgrad.tabular.schema import Column, TableSchema
 from hardgrad.trees.export_c_outputs import output_functions
 from hardgrad.trees.export_checks import require_bounded_scores
 from hardgrad.trees.forest import Forest
-
-ROW_TYPES = {"numeric": "double ", "boolean": "double ", "datetime": "double ", "categorical": "const char *"}
-ROW_NOTES = {
-    "numeric": "number; NAN is missing",
-    "boolean": "0 or 1; NAN is missing",
-    "datetime": "seconds since 1970-01-01T00:00:00 UTC, fractions are floored; NAN is missing",
-    "categorical": "UTF-8 text; NULL is missing",
-}
 
 
 @dataclass(frozen=True)
@@ -83,11 +76,6 @@ def to_c(forest: Forest, name: str = "model", *, form: str = "double", layout: s
     return c.CSource(name, _header(forest, name, body), _source(forest, name, body))
 
 
-def row_members(schema: TableSchema) -> list[str]:
-    """Return the names of the members of the row struct, one a column."""
-    return c.unique_identifiers(schema.names)
-
-
 # --- the header ---------------------------------------------------------------------------------------------
 def _header(forest: Forest, name: str, body: CBody) -> str:
     upper = name.upper()
@@ -116,7 +104,7 @@ enum {{ {constants} }};
 
 /* One row of raw columns. */
 struct {name}_row {{
-{_members(forest.schema)}
+{member_declarations(forest.schema.columns)}
 }};
 {_declarations(forest, name, body)}
 #ifdef __cplusplus
@@ -131,21 +119,6 @@ def _title(forest: Forest) -> str:
     what = f"{forest.n_trees} trees, {forest.n_leaves} leaves, {len(forest.schema.columns)} columns"
     target = f" for {c.c_comment(forest.target)!r}" if forest.target else ""
     return f"a {forest.task} forest{target} of {what}"
-
-
-def _members(schema: TableSchema) -> str:
-    if not schema.columns:
-        return "    char unused;"
-    declared = [
-        (f"{ROW_TYPES[column.kind]}{member};", f"/* {_quoted(column.name)}: {ROW_NOTES[column.kind]} */")
-        for column, member in zip(schema.columns, row_members(schema), strict=True)
-    ]
-    width = min(max(len(member) for member, _ in declared), 40)
-    return "\n".join(f"    {member:<{width}} {note}" for member, note in declared)
-
-
-def _quoted(text: str) -> str:
-    return f'"{c.c_comment(text)}"'
 
 
 def _declarations(forest: Forest, name: str, body: CBody) -> str:
@@ -222,39 +195,16 @@ def _guards(name: str) -> str:
 """
 
 
-_SEARCH = """/* The number of a category: -1 missing, count where unseen. Texts are sorted by their bytes. */
-static int32_t {name}_category(const char *text, const char *const *known, int32_t count)
-{{
-    int32_t low = 0, high = count;
-    if (!text)
-        return -1;
-    while (low < high) {{
-        const int32_t middle = low + (high - low) / 2;
-        const unsigned char *a = (const unsigned char *)known[middle], *b = (const unsigned char *)text;
-        while (*a && *a == *b)
-            a++, b++;
-        if (*a == *b)
-            return middle;
-        if (*a < *b)
-            low = middle + 1;
-        else
-            high = middle;
-    }}
-    return count;
-}}
-"""
-
-
 def _encoding(schema: TableSchema, name: str) -> str:
-    members = row_members(schema)
+    members = row_members(schema.columns)
     texts = sorted({f.column for f in schema.features if schema.columns[f.column].kind == "categorical"})
     parts = []
     if any(f.transform == "codes" for f in schema.features):
-        parts.append(_SEARCH.format(name=name))
+        parts.append(c.category_search(name))
     for i in texts:
         words = [c.c_string(category) for category in schema.columns[i].categories]
         if any(f.transform == "codes" for f in schema.features if f.column == i) and words:
-            parts.append(f"/* {_quoted(schema.columns[i].name)} */")
+            parts.append(f"/* {quoted(schema.columns[i].name)} */")
             parts.append(c.c_table(f"char *const {name}_categories_{i}[]", words))
     for j, feature in enumerate(schema.features):
         if feature.transform == "codes":

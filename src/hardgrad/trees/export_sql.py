@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from sqlglot import exp
 
-from hardgrad.core.errors import ExportError, ParameterError, suggestion
+from hardgrad.core.errors import ParameterError
 from hardgrad.export.sql import (
     SqlDialect,
     above,
@@ -31,6 +31,7 @@ from hardgrad.export.sql import (
     weighted_sum,
 )
 from hardgrad.export.sql_dialects import sql_dialect
+from hardgrad.tabular.row_sql import is_one_of, physical_names, plain_number
 from hardgrad.tabular.schema import Feature
 from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
 
@@ -108,7 +109,8 @@ class ForestQuery:
         while self.prefix + "_" in table.lower():
             self.prefix += "x"
         self.source = parse_table(table, dialect, f"{self.prefix}_rows")
-        self.physical = _physical_names(forest, dialect, rename)
+        used = {forest.schema.features[f].column for f in forest.used_features()}
+        self.physical = physical_names(forest.schema.names, used, dialect, rename)
         self._layers: list[tuple[str, exp.Select, bool]] = []
 
     # --- stacking ----------------------------------------------------------------------------------------------------------------
@@ -186,16 +188,10 @@ class ForestQuery:
 
         if feature.transform == "codes":
             return self._codes(f, feature, raw)
-        if kind == "datetime":
-            value = self.dialect.epoch_seconds(raw)
-        elif kind == "boolean":
-            value = self.dialect.boolean_as_double(raw())
-        else:
-            value = self.dialect.nan_as_null(self.dialect.double(raw()))
         if feature.transform == "missing":
-            missing = value if kind == "numeric" else raw()
+            missing = plain_number(kind, raw, self.dialect) if kind == "numeric" else raw()
             return choose(is_null(missing), number(1.0), number(0.0))
-        return value
+        return plain_number(kind, raw, self.dialect)
 
     def _codes(self, f: int, feature: Feature, raw: Callable[[], exp.Expr]) -> exp.Expr:
         """Give categories their codes; those that no node tells apart share the code of one of them, for a shorter query."""
@@ -208,9 +204,8 @@ class ForestQuery:
         for group in groups.values():
             if len(categories) in group:
                 continue  # the side of unseen categories is the ELSE
-            texts = [text for k in group if (text := self.dialect.text(categories[k])) is not None]
-            if texts:
-                among = exp.In(this=self.dialect.exact_text(raw()), expressions=texts)
+            among = is_one_of([categories[k] for k in group], raw, self.dialect)
+            if among is not None:
                 branches.append((among, self.dialect.number(float(feature.codes[group[0]]))))
         return case(branches, self.dialect.number(float(feature.codes[-1])))
 
@@ -363,27 +358,3 @@ def _alias(expression: exp.Expr, name: str) -> exp.Expr:
 
 def _is_name(expression: exp.Expr, name: str) -> bool:
     return isinstance(expression, exp.Column) and not expression.args.get("table") and expression.name == name
-
-
-def _physical_names(forest: Forest, dialect: SqlDialect, rename: Mapping[str, str]) -> list[str]:
-    """Return the name in the table of every raw column, and refuse names that the engine would confuse."""
-    expected = forest.schema.names
-    unknown = [name for name in rename.values() if name not in expected]
-    if unknown or len(set(rename.values())) < len(rename):
-        what = f"{unknown[0]!r} is not a column of the model" if unknown else "two columns get one name"
-        hint = suggestion(unknown[0], expected) if unknown else ""
-        raise ParameterError(
-            f"rename maps columns of the table to columns of the model {list(expected)}, but {what}.{hint}"
-        )
-    found = {model: name for name, model in rename.items()}
-    used = {forest.schema.features[f].column for f in forest.used_features()}
-    names = [found.get(name, name) for name in expected]
-    seen: dict[str, str] = {}
-    for i in sorted(used):
-        other = seen.setdefault(names[i].lower() if dialect.folds_column_case else names[i], names[i])
-        if other != names[i]:
-            raise ExportError(
-                f"{dialect.name} cannot tell the columns {other!r} and {names[i]!r} apart: it ignores case. "
-                "Rename one of them in the table and pass rename={'new name': 'name in the model'}."
-            )
-    return names
