@@ -17,7 +17,6 @@ from hardgrad.train.loop import TrainingTask
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NEIGHBOURS = (1, 3, 5, 9, 15, 25, 50, 100)
-SMOOTHINGS = (FLOOR, 1e-3, 1e-2)
 MOST_JUDGED = 2000  # rows on which an epoch is judged
 JUDGED_AT_ONCE = 512
 
@@ -106,8 +105,9 @@ def judge(
     """Judge soft and hard votes on embedded queries [n, dim] whose answers Y [n, outputs] are known."""
     others = len(voters.rows) - (own is not None)
     grid = sorted({min(k, others) for k in NEIGHBOURS})
-    smoothings = SMOOTHINGS if classification else (0.0,)
-    soft, hard = 0.0, torch.zeros(len(grid), len(smoothings), dtype=torch.float64)
+    # n rows cannot tell a chance below 1 / n from none, and a class that has none of k neighbours would be said to be impossible.
+    smoothing = 1.0 / (1.0 + len(queries)) if classification else 0.0
+    soft, hard = 0.0, torch.zeros(len(grid), dtype=torch.float64)
     for part in torch.arange(len(queries), device=queries.device).split(JUDGED_AT_ONCE):
         distance = distances(queries[part], voters.rows)
         if own is not None:
@@ -118,24 +118,23 @@ def judge(
         nearest = distance.topk(grid[-1], dim=1, largest=False).indices
         share = scores.gather(1, nearest)
         share = (share - share.max(dim=1, keepdim=True).values).exp()
-        losses = _losses_by_k(share, voters.values[nearest], Y[part], [k - 1 for k in grid], smoothings, classification)
-        hard += (losses * weight[part, None, None]).sum(dim=0).double().cpu()
+        losses = _losses_by_k(share, voters.values[nearest], Y[part], [k - 1 for k in grid], smoothing, classification)
+        hard += (losses * weight[part, None]).sum(dim=0).double().cpu()
     total = float(weight.sum())
     best = int(hard.argmin())
-    k, s = divmod(best, len(smoothings))
-    return Verdict(soft / total, float(hard.flatten()[best]) / total, grid[k], smoothings[s])
+    return Verdict(soft / total, float(hard[best]) / total, grid[best], smoothing)
 
 
 def _losses_by_k(
-    share: Tensor, values: Tensor, Y: Tensor, last: list[int], smoothings: tuple[float, ...], classification: bool
+    share: Tensor, values: Tensor, Y: Tensor, last: list[int], smoothing: float, classification: bool
 ) -> Tensor:
-    """Losses [n, numbers of neighbours, smoothings] of neighbours in order of distance: shares [n, k], values [n, k, outputs]."""
+    """Losses [n, numbers of neighbours] of neighbours in order of distance: shares [n, k], values [n, k, outputs]."""
     total = share.cumsum(dim=1)[:, last].clamp_min(1e-30)
     if classification:
         right = (share * (values * Y[:, None]).sum(dim=2)).cumsum(dim=1)[:, last] / total
-        return torch.stack([-((right + s) / (1.0 + Y.shape[1] * s)).log() for s in smoothings], dim=2)
+        return -((right + smoothing) / (1.0 + Y.shape[1] * smoothing)).log()
     answers = (share[:, :, None] * values).cumsum(dim=1)[:, last] / total[:, :, None]
-    return ((answers - Y[:, None]) ** 2).mean(dim=2, keepdim=True)
+    return ((answers - Y[:, None]) ** 2).mean(dim=2)
 
 
 class JudgedTask(TrainingTask):

@@ -126,7 +126,7 @@ class NeighbourhoodBase(TableEstimator):
         self.soft_.artifact = self.artifact_
         self.n_iter_ = max(1, best.passes)
         self.metric_ = "log_loss" if answers.classes else "rmse"
-        self._problem, self._answers = problem, answers
+        self._problem, self._answers, self._seed = problem, answers, best.recipe.seed
         self.gap_: GapReport | None = None
         if len(problem.held):
             known, held = self._without(problem.held), problem.held
@@ -177,6 +177,47 @@ class NeighbourhoodBase(TableEstimator):
         require(0 <= self.weight_decay < np.inf, "weight_decay", "a number that is not negative")
 
     # --- the fitted model ----------------------------------------------------------------------------------------------------
+    def harden(self, k: int | str = "auto", prototypes: float | None = None, *, dtype: str = "float32") -> Neighbourhood:
+        """Return the exact `Neighbourhood` artifact: NumPy only, savable.
+
+        Parameters
+        ----------
+        k : neighbours that vote; "auto" is the number with the least loss on held-out rows.
+        prototypes : rows to remember in place of all training rows, as a number or, below 1, as a share of them: a smaller and faster
+            model, trained to answer alike.
+        dtype : "float32" or "float16", of the remembered rows.
+
+        Raises
+        ------
+        ParameterError : k or prototypes are out of range, or float16 cannot hold the rows.
+        """
+        model: Neighbourhood = super().harden()
+        if prototypes is not None:
+            model = self._condensed(prototypes)
+        if k != "auto":
+            if not _is_whole(k, 1) or int(k) > len(model.memory):
+                raise ParameterError(f"harden() got k={k!r}; expected 'auto' or a number from 1 to the {len(model.memory)} rows remembered.")
+            model = dataclasses.replace(model, k=int(k))
+        if dtype not in ("float32", "float16"):
+            raise ParameterError(f"harden() got dtype={dtype!r}; expected 'float32' or 'float16'.")
+        if dtype == "float16":
+            if np.abs(model.memory).max() > np.finfo(np.float16).max:
+                raise ParameterError("harden() got dtype='float16', which cannot hold the remembered rows. Take 'float32'.")
+            model = dataclasses.replace(model, memory=model.memory.astype(np.float16))
+        return model
+
+    def _condensed(self, prototypes: float) -> Neighbourhood:
+        from hardgrad.tabular.neighbour_prototypes import condense
+
+        rows, least = len(self.artifact_.memory), max(1, len(self._answers.classes))
+        fine = isinstance(prototypes, (int, float, np.number)) and not isinstance(prototypes, bool) and prototypes > 0
+        count = max(least, round(prototypes * rows)) if fine and prototypes < 1 else prototypes
+        if not fine or count != int(count) or not least <= count <= rows:
+            raise ParameterError(
+                f"harden() got prototypes={prototypes!r}; expected a share below 1, or a whole number from {least} to {rows}."
+            )
+        return condense(self.artifact_, self._problem, self._answers, int(count), self._seed, self._hardware())
+
     def explain(self, X: Any) -> tuple[Ints, Floats]:
         """Return which training rows decide each prediction, and with what share of the vote.
 
