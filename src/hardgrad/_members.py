@@ -8,8 +8,11 @@ ARTIFACTS = {
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
+    "neighbourhood": "hardgrad.tabular.neighbour_model:Neighbourhood",
 }
 ESTIMATORS = {
+    "NeighbourhoodClassifier": "hardgrad.tabular.neighbours:NeighbourhoodClassifier",
+    "NeighbourhoodRegressor": "hardgrad.tabular.neighbours:NeighbourhoodRegressor",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
 }
@@ -24,6 +27,7 @@ REPRODUCTIONS = (
     "kink-audit",
     "memory-saving",
     "monotonic-sorting",
+    "neighbourhoods",
     "neural-ndcg",
     "nonsmooth-training",
     "range-entropy",

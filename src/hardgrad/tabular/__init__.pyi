@@ -7,6 +7,9 @@ from hardgrad.tabular.datasets import Dataset as Dataset
 from hardgrad.tabular.datasets import list_tables as list_tables
 from hardgrad.tabular.datasets import load_table as load_table
 from hardgrad.tabular.encoding import TableEncoder as TableEncoder
+from hardgrad.tabular.neighbour_model import Neighbourhood as Neighbourhood
+from hardgrad.tabular.neighbours import NeighbourhoodClassifier as NeighbourhoodClassifier
+from hardgrad.tabular.neighbours import NeighbourhoodRegressor as NeighbourhoodRegressor
 from hardgrad.tabular.packed_rows import PackedRows as PackedRows
 from hardgrad.tabular.ranker import NeuralRanker as NeuralRanker
 from hardgrad.tabular.reading import read_table as read_table
