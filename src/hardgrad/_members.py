@@ -16,6 +16,11 @@ ARTIFACTS = {
 ESTIMATORS = {
     "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "OptimalTreeEnsemble": "hardgrad.trees.optimal_ensemble:OptimalTreeEnsemble",
+    "neighbourhood": "hardgrad.tabular.neighbour_model:Neighbourhood",
+}
+ESTIMATORS = {
+    "NeighbourhoodClassifier": "hardgrad.tabular.neighbours:NeighbourhoodClassifier",
+    "NeighbourhoodRegressor": "hardgrad.tabular.neighbours:NeighbourhoodRegressor",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
     "StreamingExpertClassifier": "hardgrad.trees.expert_stream:StreamingExpertClassifier",
@@ -34,6 +39,7 @@ REPRODUCTIONS = (
     "memory-saving",
     "meta-tree",
     "monotonic-sorting",
+    "neighbourhoods",
     "neural-ndcg",
     "nonsmooth-training",
     "optimal-ensembles",

@@ -13,6 +13,9 @@ from hardgrad.tabular.encoders import CategoricalEncoder as CategoricalEncoder
 from hardgrad.tabular.encoders import as_one_hot_weights as as_one_hot_weights
 from hardgrad.tabular.encoding import TableEncoder as TableEncoder
 from hardgrad.tabular.learned_encoder import LearnedEncoder as LearnedEncoder
+from hardgrad.tabular.neighbour_model import Neighbourhood as Neighbourhood
+from hardgrad.tabular.neighbours import NeighbourhoodClassifier as NeighbourhoodClassifier
+from hardgrad.tabular.neighbours import NeighbourhoodRegressor as NeighbourhoodRegressor
 from hardgrad.tabular.packed_rows import PackedRows as PackedRows
 from hardgrad.tabular.ranker import NeuralRanker as NeuralRanker
 from hardgrad.tabular.reading import read_table as read_table

@@ -1,0 +1,274 @@
+"""Training a neighbourhood: the task for the one training loop, and how soft and hard votes are judged on rows they do not know."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hardgrad.tabular.neighbour_network import FLOOR, EncoderShape, SoftNeighbourhood, distances
+from hardgrad.train.loop import TrainingTask
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+NEIGHBOURS = (1, 3, 5, 9, 15, 25, 50, 100)
+MOST_JUDGED = 2000  # rows on which an epoch is judged
+JUDGED_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is learned from.
+
+    Parameters
+    ----------
+    Z : standardised features [n, features].
+    Y : classes as indicators [n, classes], or standardised values [n, targets].
+    weight, votes : of the rows, [n], positive: in the loss, and in the vote.
+    held : numbers of the rows that are held out of the loss; may be none.
+    embedded : numbers of the features that may be embedded.
+    classification : whether Y holds classes.
+    """
+
+    Z: Floats
+    Y: Floats
+    weight: Floats
+    votes: Floats
+    held: Ints
+    embedded: Ints
+    classification: bool
+
+    @property
+    def learned(self) -> Ints:
+        """Numbers of the rows that are not held out."""
+        return np.setdiff1d(np.arange(len(self.Y)), self.held)
+
+    @property
+    def judged(self) -> Ints:
+        """Numbers of the rows that epochs are judged on: held-out ones, or else those of training, which then ignore themselves."""
+        rows = self.held if len(self.held) else self.learned
+        return rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_JUDGED)).astype(np.int64)]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How it is trained; see `NeighbourhoodClassifier` for the meaning of each."""
+
+    shape: EncoderShape
+    temperature: float
+    sample_rate: float
+    max_candidates: int
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+    max_iter: int
+    patience: int
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Voters:
+    """Embedded rows with what they vote for: positions [m, dim], values [m, outputs], weights of the votes [m]."""
+
+    rows: Tensor
+    values: Tensor
+    votes: Tensor
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The losses of all votes (soft) and of the votes of the best number of neighbours (hard), with that number and the smoothing."""
+
+    soft: float
+    hard: float
+    k: int
+    smoothing: float
+
+
+def prediction_loss(answers: Tensor, Y: Tensor, classification: bool) -> Tensor:
+    """Return the loss of each row, [n]: minus the logarithm of the share of its class, or the mean square over targets."""
+    if classification:
+        return -((answers * Y).sum(dim=1) + FLOOR).log()
+    return ((answers - Y) ** 2).mean(dim=1)
+
+
+@torch.no_grad()
+def judge(
+    voters: Voters, queries: Tensor, Y: Tensor, weight: Tensor, temperature: float, classification: bool, own: Tensor | None = None
+) -> Verdict:
+    """Judge soft and hard votes on embedded queries [n, dim] whose answers Y [n, outputs] are known."""
+    others = len(voters.rows) - (own is not None)
+    grid = sorted({min(k, others) for k in NEIGHBOURS})
+    # n rows cannot tell a chance below 1 / n from none, and a class that has none of k neighbours would be said to be impossible.
+    smoothing = 1.0 / (1.0 + len(queries)) if classification else 0.0
+    soft, hard = 0.0, torch.zeros(len(grid), dtype=torch.float64)
+    for part in torch.arange(len(queries), device=queries.device).split(JUDGED_AT_ONCE):
+        distance = distances(queries[part], voters.rows)
+        if own is not None:
+            distance = distance.scatter(1, own[part, None], torch.inf)
+        scores = voters.votes.log() - distance / temperature
+        answers = scores.softmax(dim=1) @ voters.values
+        soft += float((prediction_loss(answers, Y[part], classification) * weight[part]).sum())
+        nearest = distance.topk(grid[-1], dim=1, largest=False).indices
+        share = scores.gather(1, nearest)
+        share = (share - share.max(dim=1, keepdim=True).values).exp()
+        losses = _losses_by_k(share, voters.values[nearest], Y[part], [k - 1 for k in grid], smoothing, classification)
+        hard += (losses * weight[part, None]).sum(dim=0).double().cpu()
+    total = float(weight.sum())
+    best = int(hard.argmin())
+    return Verdict(soft / total, float(hard[best]) / total, grid[best], smoothing)
+
+
+def _losses_by_k(
+    share: Tensor, values: Tensor, Y: Tensor, last: list[int], smoothing: float, classification: bool
+) -> Tensor:
+    """Losses [n, numbers of neighbours] of neighbours in order of distance: shares [n, k], values [n, k, outputs]."""
+    total = share.cumsum(dim=1)[:, last].clamp_min(1e-30)
+    if classification:
+        right = (share * (values * Y[:, None]).sum(dim=2)).cumsum(dim=1)[:, last] / total
+        return -((right + smoothing) / (1.0 + Y.shape[1] * smoothing)).log()
+    answers = (share[:, :, None] * values).cumsum(dim=1)[:, last] / total[:, :, None]
+    return ((answers - Y[:, None]) ** 2).mean(dim=2)
+
+
+class JudgedTask(TrainingTask):
+    """A task that is judged after every pass over its rows, keeps the best, and stops when it has not improved for a while.
+
+    A subclass has `module`, `epoch_steps`, `patience` and `verdict()`.
+
+    Attributes
+    ----------
+    best : the state of the module at its best, None before the first verdict. It is there for whoever interrupts the training.
+    """
+
+    epoch_steps: int
+    patience: int
+    best: dict[str, Tensor]
+    track: Tensor
+
+    def begin(self, max_iter: int) -> None:
+        """Prepare to keep the best of at most `max_iter` passes."""
+        self.steps = max_iter * self.epoch_steps
+        self.best = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+        # Best loss, its k and smoothing, the soft loss beside it, passes since, passes until then, whether training is over.
+        self.track = torch.tensor([torch.inf, 1.0, FLOOR, torch.inf, 0.0, 0.0, 0.0], dtype=torch.float64)
+
+    def verdict(self) -> Verdict:
+        """Judge the module as it is."""
+        raise NotImplementedError
+
+    def after_step(self, step: int) -> None:
+        if self.track[6]:  # resumed after the end
+            self.steps = step + 1
+        if (step + 1) % self.epoch_steps or self.track[6]:
+            return
+        self.module.eval()
+        self.latest = found = self.verdict()
+        self.module.train()
+        if found.hard < float(self.track[0]):
+            for name, value in self.module.state_dict().items():
+                self.best[name].copy_(value)
+            passes = (step + 1) // self.epoch_steps
+            self.track[:6] = torch.tensor([found.hard, found.k, found.smoothing, found.soft, 0.0, passes], dtype=torch.float64)
+        else:
+            self.track[4] += 1
+            if self.track[4] >= self.patience:
+                self.track[6] = 1.0
+                self.steps = step + 1
+
+    latest: Verdict | None = None
+
+    def measure(self, step: int) -> tuple[float | None, float | None, float | None]:
+        return (None, None, None) if self.latest is None else (self.latest.soft, self.latest.hard, None)
+
+    def extra_state(self) -> dict[str, Tensor]:
+        return {"track": self.track, **{f"best.{name}": value for name, value in self.best.items()}}
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        kept = {name: value.detach().cpu().numpy() for name, value in self.best.items()}
+        return {**kept, "track": self.track.numpy()}
+
+
+class NeighbourTask(JudgedTask):
+    """Rows learn to be near rows that answer alike: each row of a batch is predicted from the other rows.
+
+    Parameters
+    ----------
+    problem, recipe : what and how.
+    running : takes the task itself, so that its best can be used where training is interrupted.
+    """
+
+    phase = "neighbours"
+
+    def __init__(self, problem: Problem, recipe: Recipe, running: list[JudgedTask]) -> None:
+        self.problem, self.recipe, self.key = problem, recipe, recipe.key
+        self.patience = recipe.patience
+        learned = problem.learned
+        self.epoch_steps = -(-len(learned) // recipe.batch_size)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            self.module: SoftNeighbourhood = build_network(problem, recipe)
+        # Rows are buffers that are not saved: they move to the device with the module, and a checkpoint does without them.
+        for name, value in (("Z", problem.Z), ("Y", problem.Y), ("weight", problem.weight), ("votes", problem.votes)):
+            self.module.register_buffer(f"rows_{name}", torch.from_numpy(value).float(), persistent=False)
+        self.begin(recipe.max_iter)
+        running.append(self)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.module.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay)
+
+    def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
+        batch, others = self._draw(step)
+        rows = torch.from_numpy(np.concatenate([batch, others])).to(self.module.rows_Z.device)
+        dropout = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        # One pass for batch and candidates: batch normalisation must not see two different crowds.
+        embedded = self.module.embed(self.module.rows_Z[rows], dropout)
+        own = torch.arange(len(batch), device=rows.device)
+        shares = self.module.shares(embedded[: len(batch)], embedded, self.module.rows_votes[rows], own)
+        Y, weight = self.module.rows_Y[rows], self.module.rows_weight[rows[: len(batch)]]
+        losses = prediction_loss(shares @ Y, Y[: len(batch)], self.problem.classification)
+        return (losses * weight).sum() / weight.sum()
+
+    def _draw(self, step: int) -> tuple[Ints, Ints]:
+        """A batch, and the candidates beside it: a sample of the training rows that are not in the batch."""
+        epoch, place = divmod(step, self.epoch_steps)
+        order = np.random.default_rng([self.recipe.seed, epoch]).permutation(self.problem.learned)
+        size = self.recipe.batch_size
+        batch, rest = order[place * size : (place + 1) * size], np.concatenate([order[: place * size], order[(place + 1) * size :]])
+        count = min(self.recipe.max_candidates, max(1, round(self.recipe.sample_rate * len(rest))), len(rest))
+        return batch, np.random.default_rng([self.recipe.seed, epoch, place]).choice(rest, count, replace=False)
+
+    def verdict(self) -> Verdict:
+        module, problem = self.module, self.problem
+        learned, judged = (torch.from_numpy(rows).to(module.rows_Z.device) for rows in (problem.learned, problem.judged))
+        with torch.no_grad():
+            rows, queries = module.embed(module.rows_Z[learned]), module.embed(module.rows_Z[judged])
+        voters = Voters(rows, module.rows_Y[learned], module.rows_votes[learned])
+        own = None if len(problem.held) else torch.searchsorted(learned, judged)
+        return judge(
+            voters, queries, module.rows_Y[judged], module.rows_weight[judged], float(module.temperature), problem.classification, own
+        )
+
+
+def build_network(problem: Problem, recipe: Recipe) -> SoftNeighbourhood:
+    """Return a fresh network for a problem."""
+    return SoftNeighbourhood(problem.Z.shape[1], problem.embedded, recipe.shape, recipe.temperature, problem.Z)
+
+
+def trained_network(problem: Problem, recipe: Recipe, state: dict[str, NDArray[Any]]) -> SoftNeighbourhood:
+    """Return the network with the state that a `NeighbourTask` gave."""
+    network = build_network(problem, recipe)
+    network.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in state.items() if name != "track"})
+    return network.eval()
+
+
+def with_embedding(shape: EncoderShape) -> EncoderShape:
+    """Return the richer alternative to a linear encoder that `encoder="auto"` tries beside it."""
+    embedding = shape.embedding if shape.embedding != "none" else "periodic"
+    return dataclasses.replace(shape, embedding=embedding, n_blocks=max(1, shape.n_blocks))
