@@ -18,7 +18,7 @@ from hardgrad.nn.gated_mlp import GatedMLP
 from hardgrad.tabular.schema import Column
 from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
-from hardgrad.trees.forest import Packing
+from hardgrad.trees.packing import Packing
 from hardgrad.trees.probe import generate_rows, random_forest
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ArtifactError, ExportError
-from hardgrad.trees.forest import LEAF, OBLIQUE, Forest, Packing
+from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
 from hardgrad.trees.forest_build import ForestBuilder
+from hardgrad.trees.packing import Packing
 
 HEADER = struct.Struct("<BBHHBB")
 OBLIQUE_HEADER = struct.Struct("<BBH")

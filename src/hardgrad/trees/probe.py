@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import ParameterError
 from hardgrad.tabular.schema import Column, Feature, TableSchema
-from hardgrad.trees.forest import MAX_SCORE, MAX_TERMS, MAX_WEIGHT, Aggregation, Forest, Label, Link, Task
+from hardgrad.trees.forest import (
+    LINEAR,
+    MAX_SCORE,
+    MAX_TERMS,
+    MAX_WEIGHT,
+    Aggregation,
+    Forest,
+    Label,
+    Link,
+    Task,
+)
 from hardgrad.trees.forest_build import ForestBuilder
 
 if TYPE_CHECKING:
@@ -86,9 +96,10 @@ def generate_rows(
     """
     rng = np.random.default_rng(random_state)
     edges = column_edges(forest)
+    whole = _never_missing(forest)
     rows: Rows = {}
     for i, column in enumerate(forest.schema.columns):
-        missing = rng.random(n) < 0.08
+        missing = (rng.random(n) < 0.08) & (i not in whole)
         if column.kind == "numeric":
             rows[column.name] = _numeric(rng, n, edges[i], missing, infinities)
         elif column.kind == "datetime":
@@ -98,13 +109,43 @@ def generate_rows(
         else:
             known = list(column.categories) * 2 + near_misses(column.categories, rng)
             rows[column.name] = _objects([known[k] for k in _spread(rng, n, len(known))], missing)
+    if forest.has_linear:
+        _move_onto_planes(rng, forest, rows)
     return rows
+
+
+def _never_missing(forest: Forest) -> set[int]:
+    """Columns whose values are weighed: a forest refuses such rows."""
+    features = forest.schema.features
+    return {features[f].column for f in forest.weighted_features.tolist() if features[f].transform != "missing"}
+
+
+def _move_onto_planes(rng: np.random.Generator, forest: Forest, rows: Rows) -> None:
+    """Change one number in about a third of the rows so that a linear node's sum meets its threshold, as nearly as doubles can, or
+    misses it by an ulp of that number.
+    """
+    features, columns = forest.schema.features, forest.schema.columns
+    X = forest.encode(rows)
+    for row in np.flatnonzero(rng.random(len(X)) < 0.35).tolist():
+        node = int(rng.choice(np.flatnonzero(forest.feature == LINEAR)))
+        terms = np.arange(forest.term_offset[node], forest.term_offset[node + 1])
+        term = int(rng.choice(terms))
+        feature, weight = features[forest.term_feature[term]], float(forest.linear_weight[term])
+        if feature.transform != "identity" or columns[feature.column].kind != "numeric" or weight == 0:
+            continue
+        others = terms[forest.term_feature[terms] != forest.term_feature[term]]
+        with np.errstate(all="ignore"):
+            rest = forest.threshold[node] - forest.linear_weight[others] @ X[row, forest.term_feature[others]]
+            value = rest / weight
+            value = rng.choice([value, value, np.nextafter(value, -np.inf), np.nextafter(value, np.inf)])
+        if np.isfinite(value):
+            rows[columns[feature.column].name][row] = value
 
 
 def column_edges(forest: Forest) -> list[Floats]:
     """Return, one sorted array a column, the finite thresholds and cuts of its `identity` features."""
     met: list[list[Floats]] = [[] for _ in forest.schema.columns]
-    oblique = set(forest.term_feature.tolist())
+    oblique = set(forest.scored_features.tolist())
     for f, feature in enumerate(forest.schema.features):
         if feature.transform == "identity":
             met[feature.column].append(forest.threshold[forest.feature == f])
@@ -243,6 +284,8 @@ def random_forest(
     oblique: bool = True,
     columns: int | Sequence[Column] | TableSchema | None = None,
     classes: Sequence[Label] | None = None,
+    linear: bool = False,
+    slopes: bool = False,
 ) -> Forest:
     """Return a random valid forest over mixed raw columns whose names hold quotes, spaces, unicode and SQL
     keywords.
@@ -258,6 +301,8 @@ def random_forest(
     columns : None (the awkward mix), a number of plain numeric columns x0, x1, .., the columns, or a whole
         schema.
     classes : class labels, as many as the outputs ask for; awkward strings by default.
+    linear : whether about a third of the other inner nodes sum real weights.
+    slopes : whether about half of the leaves are affine (regression only).
 
     Examples
     --------
@@ -277,7 +322,7 @@ def random_forest(
     builder = ForestBuilder(schema, n_outputs)
     for _ in range(n_trees):
         builder.start_tree()
-        _grow(rng, builder, pools, tables, max_depth)
+        _grow(rng, builder, pools, tables, max_depth, linear, slopes)
     base = rng.normal(size=n_outputs)
     used = tables if oblique else None
     options: dict[str, Any] = {"link": link, "aggregation": aggregation, "task": task, "classes": labels}
@@ -344,9 +389,12 @@ def _grow(
     pools: list[Floats],
     tables: Mapping[int, tuple[Floats, NDArray[np.int32]]],
     depth: int,
+    linear: bool,
+    slopes: bool,
 ) -> None:
     if depth == 0 or rng.random() < 0.1:
-        builder.add_leaf(rng.normal(size=builder.n_outputs) * 10.0 ** rng.integers(-3, 2))
+        value = rng.normal(size=builder.n_outputs) * 10.0 ** rng.integers(-3, 2)
+        builder.add_leaf(value, _random_slope(rng, builder) if slopes and rng.random() < 0.5 else None)
         return
     if tables and rng.random() < 0.35:
         count = int(rng.integers(1, MAX_TERMS + 1))
@@ -357,8 +405,34 @@ def _grow(
             int(w) * int(rng.choice(tables[int(f)][1])) for f, w in zip(features, weights, strict=True)
         )
         builder.add_oblique(list(zip(features.tolist(), weights.tolist(), strict=True)), total)
+    elif linear and rng.random() < 0.5:
+        _add_random_linear(rng, builder, pools)
     else:
         f = int(rng.integers(len(pools)))
         builder.add_axis(f, float(rng.choice(pools[f])), bool(rng.random() < 0.5))
-    _grow(rng, builder, pools, tables, depth - 1)
-    _grow(rng, builder, pools, tables, depth - 1)
+    for _ in range(2):
+        _grow(rng, builder, pools, tables, depth - 1, linear, slopes)
+
+
+def _add_random_linear(rng: np.random.Generator, builder: ForestBuilder, pools: list[Floats]) -> None:
+    """A node whose threshold is a sum that values of the pools give; weights of 0 and features that come twice occur."""
+    count = int(rng.integers(1, 2 * len(pools) + 1))
+    features = rng.integers(len(pools), size=count)
+    weights = rng.normal(size=count) * 10.0 ** rng.integers(-2, 3, count)
+    weights[rng.random(count) < 0.1] = 0.0
+    total = 0.0
+    with np.errstate(all="ignore"):
+        for f, w in zip(features, weights, strict=True):
+            pool = pools[f][np.abs(pools[f]) < 1e300]
+            total += float(w) * float(rng.choice(pool))
+    if rng.random() < 0.1:
+        total = float(rng.choice([np.inf, -np.inf, 0.0]))
+    builder.add_linear(list(zip(features.tolist(), weights.tolist(), strict=True)), total)
+
+
+def _random_slope(rng: np.random.Generator, builder: ForestBuilder) -> Floats:
+    """Slopes of about half of the features, at least one."""
+    shape = (builder.n_outputs, len(builder.schema.features))
+    slope = rng.normal(size=shape) * (rng.random(shape) < 0.5)
+    slope[0, int(rng.integers(shape[1]))] = 0.1
+    return np.asarray(slope)
