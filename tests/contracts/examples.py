@@ -67,6 +67,16 @@ def forest_examples() -> list[Example]:
         "awkward names": random_forest(
             8, n_trees=3, columns=[Column("\n'\"\\"), Column("🌲\u202e", "categorical", ("", "\x07", "'"))]
         ),
+        "linear nodes among others": random_forest(10, n_trees=3, max_depth=4, linear=True),
+        "linear nodes, three classes": random_forest(
+            11, n_trees=3, max_depth=3, n_outputs=3, linear=True, oblique=False
+        ),
+        "one tree of sums, affine leaves": random_forest(
+            12, n_trees=1, max_depth=6, n_outputs=2, task="regression", linear=True, slopes=True, columns=4
+        ),
+        "affine leaves, averaged": random_forest(
+            13, n_trees=3, max_depth=3, task="regression", slopes=True, aggregation="mean"
+        ),
         "with grids": replace(random_forest(9, n_trees=2, max_depth=2, columns=2), packing=packing),
     }
 

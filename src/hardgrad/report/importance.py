@@ -79,7 +79,7 @@ def permutation_importance(
     if len(X) > max_rows:
         keep = np.sort(rng.choice(len(X), size=max_rows, replace=False))
         X, target, weight = X[keep], target[keep], weight[keep]
-    reference = loss(forest, forest.sum_leaves(forest.apply_encoded(X)), target, weight)
+    reference = loss(forest, forest.sum_leaves(forest.apply_encoded(X), X), target, weight)
     features_of: dict[int, list[int]] = {}
     for f in forest.used_features().tolist():
         features_of.setdefault(forest.schema.features[f].column, []).append(f)
@@ -91,7 +91,8 @@ def permutation_importance(
             shuffled = X.copy()
             shuffled[:, features] = X[np.ix_(order, np.asarray(features))]
             rises.append(
-                loss(forest, forest.sum_leaves(forest.apply_encoded(shuffled)), target, weight) - reference
+                loss(forest, forest.sum_leaves(forest.apply_encoded(shuffled), shuffled), target, weight)
+                - reference
             )
         name = forest.schema.columns[column].name
         found.append(Importance(name, float(np.mean(rises)), float(min(rises)), float(max(rises))))

@@ -18,6 +18,7 @@ from hardgrad.report.context import ReportContext
 from hardgrad.report.embedded import explorer_data, forest_data, to_script_json
 from hardgrad.report.sections import page_values
 from hardgrad.trees.export_javascript import to_javascript
+from hardgrad.trees.forest_sums import require_plain
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("base", "layout", "charts", "trees", "explorer", "print")
@@ -40,6 +41,7 @@ def write_report(path: str | os.PathLike[str], context: ReportContext) -> Path:
     ------
     WriteError : the file cannot be written; nothing is left behind.
     DataError : a validation label is not a class of the forest.
+    UnsupportedError : the forest has linear nodes or affine leaves.
 
     Examples
     --------
@@ -55,6 +57,11 @@ def write_report(path: str | os.PathLike[str], context: ReportContext) -> Path:
 
 def render_report(context: ReportContext) -> str:
     """Return the page as text (see `write_report`)."""
+    require_plain(
+        context.forest,
+        "the report",
+        "Use to_text(), to_svg() and check_exactness(), which show such a forest in full.",
+    )
     threshold, values = page_values(context)
     data = {"forest": forest_data(context), "explorer": explorer_data(context), "threshold": threshold}
     style = "\n".join(_source("css", f"{name}.css") for name in STYLES)

@@ -128,7 +128,9 @@ def linear_text(forest: Forest, node: int) -> str:
     return weighted_text(forest, forest.term_feature[span].tolist(), forest.linear_weight[span].tolist())
 
 
-def weighted_text(forest: Forest, features: list[int], weights: list[float], digits: int | None = None) -> str:
+def weighted_text(
+    forest: Forest, features: list[int], weights: list[float], digits: int | None = None
+) -> str:
     """Return a sum of weights times features; weights are rounded to significant digits, by default exact."""
     parts: list[str] = []
     for f, weight in zip(features, weights, strict=True):

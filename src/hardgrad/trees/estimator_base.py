@@ -337,7 +337,7 @@ class SoftForestBase:
     # --- prediction ----------------------------------------------------------------------------------------------------------
     def _hard_raw(self, X: Any) -> Array:
         encoded = self._read(X)
-        return self.forest_.sum_leaves(self.forest_.apply_encoded(encoded))
+        return self.forest_.sum_leaves(self.forest_.apply_encoded(encoded), encoded)
 
     def harden(self) -> Forest:
         """Return the exact `Forest` artifact: NumPy only, savable, exportable."""

@@ -41,7 +41,9 @@ def with_slopes(writer: GraphWriter, plan: Plan, X: str, leaf: str, value: str) 
         column = writer.constant([int(np.searchsorted(plan.used, f))], np.int64)
         steep = writer.node("Gather", writer.constant(slopes[:, :, f], plan.dtype), leaf)
         more = writer.node("Add", value, writer.node("Mul", steep, writer.node("Gather", X, column, axis=1)))
-        value = writer.node("Where", writer.node("Equal", steep, writer.constant(0.0, plan.dtype)), value, more)
+        value = writer.node(
+            "Where", writer.node("Equal", steep, writer.constant(0.0, plan.dtype)), value, more
+        )
     return value
 
 

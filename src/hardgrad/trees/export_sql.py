@@ -242,7 +242,10 @@ class ForestQuery:
                 lambda k, scores=scores: integer(scores[k]),  # type: ignore[misc]
             )
             items[f"s_{f}"] = choose(is_null(column(f"f_{f}")), integer(0), found)
-        tested = {f"f_{f}" for f in [*forest.feature[forest.feature >= 0].tolist(), *forest.weighted_features.tolist()]}
+        tested = {
+            f"f_{f}"
+            for f in [*forest.feature[forest.feature >= 0].tolist(), *forest.weighted_features.tolist()]
+        }
         self.layer("scores", items, carry=[n for n in self.names if n[0] == "k" or n in tested])
 
     # --- trees ---------------------------------------------------------------------------------------------------------------------
@@ -336,7 +339,9 @@ class ForestQuery:
         if forest.feature[node] == LINEAR:
             span = slice(forest.term_offset[node], forest.term_offset[node + 1])
             products = self._products(forest.term_feature[span].tolist(), forest.linear_weight[span].tolist())
-            return choose(at_most(left_sum(products), self.dialect.number(float(forest.threshold[node]))), left, right)
+            return choose(
+                at_most(left_sum(products), self.dialect.number(float(forest.threshold[node]))), left, right
+            )
         value = column(f"f_{forest.feature[node]}")
         threshold = self.dialect.number(float(forest.threshold[node]))
         if forest.default_left[node]:
@@ -346,7 +351,9 @@ class ForestQuery:
     def _products(self, features: list[int], weights: list[float]) -> list[exp.Expr]:
         """Write weight * feature, one a term."""
         pairs = zip(features, weights, strict=True)
-        return [exp.Mul(this=parenthesised(self.dialect.number(w)), expression=column(f"f_{f}")) for f, w in pairs]
+        return [
+            exp.Mul(this=parenthesised(self.dialect.number(w)), expression=column(f"f_{f}")) for f, w in pairs
+        ]
 
     def _leaf(self, node: int, output: int) -> exp.Expr:
         """Write what a leaf gives: its value, and the products of its slopes in the order of the features."""

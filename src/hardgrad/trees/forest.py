@@ -256,7 +256,9 @@ class Forest(Artifact, kind="forest"):
         X, the encoded rows [n, features], is needed where leaves are affine.
         """
         raw = np.repeat(self.base[None, :], len(leaves), axis=0)
-        expected: Literal["ignore", "warn"] = "ignore" if self.has_slopes else "warn"  # an affine leaf may meet infinities
+        expected: Literal["ignore", "warn"] = (
+            "ignore" if self.has_slopes else "warn"
+        )  # an affine leaf may meet infinities
         with np.errstate(invalid=expected, over=expected):
             for tree in range(self.n_trees):
                 raw += leaf_outputs(self, leaves[:, tree], X)

@@ -85,8 +85,13 @@ class ForestBuilder:
         values = np.broadcast_to(np.asarray(value, dtype=np.float64), (self.n_outputs,))
         number = self._add(LEAF, 0.0, False, values, [])
         if slope is not None:
-            shape = (self.n_outputs, len(self.schema.features))
-            self._slopes[number] = np.broadcast_to(np.asarray(slope, dtype=np.float64), shape)
+            steep = np.asarray(slope, dtype=np.float64)
+            expected = (self.n_outputs, len(self.schema.features))
+            if steep.shape != expected:
+                raise ArtifactError(
+                    f"a slope has shape {steep.shape}, expected [outputs, features] = {expected}."
+                )
+            self._slopes[number] = steep
         return number
 
     def add_axis(self, feature: int, threshold: float, default_left: bool = False) -> int:

@@ -117,7 +117,9 @@ def generate_rows(
 def _never_missing(forest: Forest) -> set[int]:
     """Columns whose values are weighed: a forest refuses such rows."""
     features = forest.schema.features
-    return {features[f].column for f in forest.weighted_features.tolist() if features[f].transform != "missing"}
+    return {
+        features[f].column for f in forest.weighted_features.tolist() if features[f].transform != "missing"
+    }
 
 
 def _move_onto_planes(rng: np.random.Generator, forest: Forest, rows: Rows) -> None:
