@@ -264,7 +264,8 @@ def test_text_and_pictures(plane: Forest) -> None:
     assert "0.1 * a - 2.5 * b + 0.001 * a <= 0.3" in text and "yes: 1 + 0.1 * a" in text and "no:  2" in text
     assert "0.1 * a" in plane.to_dot() and "weighted sum" in to_svg(plane)
     wide = forest_from_trees(
-        [{**PLANE, "linear": [(f, 1.0 + f) for f in range(64)]}], [f"p{f}" for f in range(64)]
+        [{**PLANE, "linear": [(f, 1.0 + f) for f in range(64)], "left": {"value": 1.0}}],
+        [f"p{f}" for f in range(64)],
     )
     assert "60 more" in to_svg(wide) and wide.predict(np.zeros((1, 64))).tolist() == [1.0]
 
@@ -277,7 +278,7 @@ def test_leaves_need_their_rows_to_be_summed(plane: Forest) -> None:
 def test_analyses_that_need_comparisons_say_what_to_use_instead(plane: Forest) -> None:
     X, row = np.zeros((30, 2)), {"a": 0.0, "b": 0.0}
     constant = replace(plane, leaf_slope=np.empty((0, 0, 0)))
-    sloped = forest_from_trees([{"value": 1.0, "slope": [1.0, 0.0]}], ["a", "b"])
+    sloped = forest_from_trees([{"value": 1.0, "slope": [[1.0, 0.0]]}], ["a", "b"])
     for forest in (plane, constant, sloped):
         scales = measure_scales(forest, [X[:, 0], X[:, 1]])
         for analyse in (

@@ -4,7 +4,8 @@ How it stays exact. The operator `TreeEnsemble` never adds two leaves: every tre
 weigh their own number, so that no order of summation and no number of threads can change a bit. The values of those leaves are then
 gathered and added by one `Add` a tree, in tree order. A score table of an oblique split is a tree, too; projections are sums of
 products of small whole numbers and become further columns for the trees. Real sums and affine leaves take one multiplication and one
-addition a term, in order; a row that lacks a value which is weighed has NaN for raw scores, and its label means nothing. Writing ONNX as such is `hardgrad.export.onnx`.
+addition a term, in order; a row that lacks a value which is weighed has NaN for raw scores, and its label means nothing. Writing ONNX as
+such is `hardgrad.export.onnx`.
 """
 
 from __future__ import annotations

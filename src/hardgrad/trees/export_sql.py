@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from sqlglot import exp
 
-from hardgrad.core.errors import ExportError, ParameterError, suggestion
+from hardgrad.core.errors import ParameterError
 from hardgrad.export.sql import (
     SqlDialect,
     above,
@@ -35,6 +35,7 @@ from hardgrad.export.sql import (
 )
 from hardgrad.export.sql_dialects import sql_dialect
 from hardgrad.tabular.schema import Feature
+from hardgrad.trees.export_sql_names import physical_names
 from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 
 Outputs = Literal["prediction", "all"]
@@ -111,7 +112,7 @@ class ForestQuery:
         while self.prefix + "_" in table.lower():
             self.prefix += "x"
         self.source = parse_table(table, dialect, f"{self.prefix}_rows")
-        self.physical = _physical_names(forest, dialect, rename)
+        self.physical = physical_names(forest, dialect, rename)
         self._layers: list[tuple[str, exp.Select, bool]] = []
 
     # --- stacking ----------------------------------------------------------------------------------------------------------------
@@ -401,27 +402,3 @@ def _alias(expression: exp.Expr, name: str) -> exp.Expr:
 
 def _is_name(expression: exp.Expr, name: str) -> bool:
     return isinstance(expression, exp.Column) and not expression.args.get("table") and expression.name == name
-
-
-def _physical_names(forest: Forest, dialect: SqlDialect, rename: Mapping[str, str]) -> list[str]:
-    """Return the name in the table of every raw column, and refuse names that the engine would confuse."""
-    expected = forest.schema.names
-    unknown = [name for name in rename.values() if name not in expected]
-    if unknown or len(set(rename.values())) < len(rename):
-        what = f"{unknown[0]!r} is not a column of the model" if unknown else "two columns get one name"
-        hint = suggestion(unknown[0], expected) if unknown else ""
-        raise ParameterError(
-            f"rename maps columns of the table to columns of the model {list(expected)}, but {what}.{hint}"
-        )
-    found = {model: name for name, model in rename.items()}
-    used = {forest.schema.features[f].column for f in forest.used_features()}
-    names = [found.get(name, name) for name in expected]
-    seen: dict[str, str] = {}
-    for i in sorted(used):
-        other = seen.setdefault(names[i].lower() if dialect.folds_column_case else names[i], names[i])
-        if other != names[i]:
-            raise ExportError(
-                f"{dialect.name} cannot tell the columns {other!r} and {names[i]!r} apart: it ignores case. "
-                "Rename one of them in the table and pass rename={'new name': 'name in the model'}."
-            )
-    return names

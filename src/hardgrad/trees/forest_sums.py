@@ -1,6 +1,6 @@
 """What a node of a `Forest` asks and what a leaf gives: the arithmetic of the reference semantics. Never imports torch.
 
-Real sums have an order and are never fused: `total = w0 * x0`, then `total = total + w1 * x1` and so on, each operation rounded to a double.
+Real sums have an order and are never fused: `total = w0 * x0`, then `total = total + w1 * x1` and so on, every step rounded to a double.
 """
 
 from __future__ import annotations

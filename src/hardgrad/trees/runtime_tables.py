@@ -45,8 +45,8 @@ class Tables:
     ----------
     used : int32 [U]; features that some node tests. Below, a feature is a position in this list.
     step : STEP [S]; a row goes to `child` if its slot is <= threshold, else to `child + 1`. Slots 0..U-1 hold the feature, U..2U-1 the
-        feature with -inf for missing, 2U holds -inf; -1 - k stands for node k of those with terms. A leaf has slot 2U and itself as child, so
-        rows stay there; its threshold is the number of the leaf.
+        feature with -inf for missing, 2U holds -inf; -1 - k stands for node k of those with terms. A leaf has slot 2U and itself as
+        child, so rows stay there; its threshold is the number of the leaf.
     root : int32 [E]; the steps where trees begin.
     value : float64 [L, C]; node : int32 [L], the node number of the leaf in the forest. base : float64 [C].
     term_offset : int32 [K + 1]; term_feature, term_weight : int32 [terms]; limit : int32 [K].
