@@ -15,6 +15,14 @@ _HOMES = {
     "import_forest": "hardgrad.trees.importers",
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",
+    "NetworkConversion": "hardgrad.trees.network_to_tree",
+    "TooManyRegionsError": "hardgrad.core.errors",
+    "active_region": "hardgrad.trees.activation_regions",
+    "approximate_activation": "hardgrad.trees.network_to_tree",
+    "convert_network": "hardgrad.trees.network_to_tree",
+    "count_regions": "hardgrad.trees.activation_regions",
+    "network_to_tree": "hardgrad.trees.network_to_tree",
+    "plot_regions": "hardgrad.trees.activation_regions",
 }
 __all__ = sorted(_HOMES)
 

@@ -136,5 +136,5 @@ def weighted_text(
     for f, weight in zip(features, weights, strict=True):
         sign = ("- " if weight < 0 else "+ ") if parts else ("-" if weight < 0 else "")
         size = number_text(abs(weight)) if digits is None else f"{abs(weight):.{digits}g}"
-        parts.append(f"{sign}{size} * {forest.schema.features[f].name}")
+        parts.append(f"{sign}{'' if size == '1' else f'{size} * '}{forest.schema.features[f].name}")
     return " ".join(parts)
