@@ -18,8 +18,8 @@ from hardgrad.nn.gated_mlp import GatedMLP
 from hardgrad.tabular.schema import Column
 from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
-from hardgrad.trees.forest import Packing
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights
+from hardgrad.trees.packing import Packing
 from hardgrad.trees.probe import generate_rows, random_forest
 
 
@@ -67,6 +67,16 @@ def forest_examples() -> list[Example]:
         "no tree": random_forest(7, n_trees=0),
         "awkward names": random_forest(
             8, n_trees=3, columns=[Column("\n'\"\\"), Column("🌲\u202e", "categorical", ("", "\x07", "'"))]
+        ),
+        "linear nodes among others": random_forest(10, n_trees=3, max_depth=4, linear=True),
+        "linear nodes, three classes": random_forest(
+            11, n_trees=3, max_depth=3, n_outputs=3, linear=True, oblique=False
+        ),
+        "one tree of sums, affine leaves": random_forest(
+            12, n_trees=1, max_depth=6, n_outputs=2, task="regression", linear=True, slopes=True, columns=4
+        ),
+        "affine leaves, averaged": random_forest(
+            13, n_trees=3, max_depth=3, task="regression", slopes=True, aggregation="mean"
         ),
         "with grids": replace(random_forest(9, n_trees=2, max_depth=2, columns=2), packing=packing),
     }

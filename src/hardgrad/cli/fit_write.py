@@ -110,6 +110,7 @@ def report_context(result: FitResult, sizes: dict[str, int]) -> ReportContext:
     from hardgrad.report import ReportContext, count_node_rows, permutation_importance
 
     hard, data, model = result.hard, result.data, result.model
+    drawn = hard if isinstance(hard, Forest) and hard.is_plain else None
     measured = result.test if len(result.test) else result.train
     table = data.take(measured)
     weight = data.weights(measured)
@@ -136,13 +137,13 @@ def report_context(result: FitResult, sizes: dict[str, int]) -> ReportContext:
         validation={"y": data.y[measured], "raw": result.raw, "weight": weight},
         rows=dict(zip(hard.schema.names, hard.schema.raw_columns(data.take(sampled)), strict=True)),
         row_target=data.y[sampled],
-        node_rows=count_node_rows(hard, data.take(result.train), data.weights(result.train))
-        if isinstance(hard, Forest)
-        else None,
+        node_rows=None
+        if drawn is None
+        else count_node_rows(drawn, data.take(result.train), data.weights(result.train)),
         importance=permutation_importance(hard, table, data.y[measured], sample_weight=weight),
         importance_rows=min(len(measured), 20_000),
         exact_checks=result.checks,
-        packed_bytes=packed_bytes(hard) if isinstance(hard, Forest) else None,
+        packed_bytes=None if drawn is None else packed_bytes(drawn),
         files=sizes,
         timings=result.timings,
         versions=versions(),

@@ -46,6 +46,14 @@ class BudgetError(HardgradError, ValueError):
     """A size budget that cannot be read, or that no model fits in."""
 
 
+class TooManyRegionsError(HardgradError, RuntimeError):
+    """A network with more linear regions than the limit; `count` is how many were found before the search ended."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+
+
 class ArtifactError(HardgradError, ValueError):
     """A model file that is missing, truncated, corrupted, foreign or from a newer version."""
 

@@ -112,8 +112,8 @@ class ReportContext:
 
     @property
     def forest(self) -> Forest | None:
-        """The model, where it is a forest."""
-        return self.model if isinstance(self.model, Forest) else None
+        """The model, where it is a forest whose trees can be drawn."""
+        return self.model if isinstance(self.model, Forest) and self.model.is_plain else None
 
     @property
     def binary(self) -> bool:

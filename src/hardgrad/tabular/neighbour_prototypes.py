@@ -53,7 +53,11 @@ def condense(
 
 def _clusters(embedded: Floats, problem: Problem, count: int, seed: int) -> Voters:
     rows = problem.learned
-    groups = [rows[problem.Y[rows, c] > 0] for c in range(problem.Y.shape[1])] if problem.classification else [rows]
+    groups = (
+        [rows[problem.Y[rows, c] > 0] for c in range(problem.Y.shape[1])]
+        if problem.classification
+        else [rows]
+    )
     groups = [group for group in groups if len(group)]
     parts = [
         _means(embedded[group], problem.Y[group], problem.votes[group], share, seed)
@@ -78,7 +82,9 @@ def _means(rows: Floats, Y: Floats, votes: Floats, count: int, seed: int) -> tup
 
     count = min(int(count), len(np.unique(rows, axis=0)))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of nearly equal rows: empty clusters are left out below
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # of nearly equal rows: empty clusters are left out below
         label = KMeans(count, n_init=1, random_state=seed).fit(rows, sample_weight=votes).labels_
     member = np.eye(count)[label] * votes[:, None]
     total = member.sum(axis=0)
@@ -99,7 +105,9 @@ class _PrototypeTask(JudgedTask):
 
     key = phase = "prototypes"
 
-    def __init__(self, embedded: Floats, problem: Problem, start: Voters, temperature: float, seed: int) -> None:
+    def __init__(
+        self, embedded: Floats, problem: Problem, start: Voters, temperature: float, seed: int
+    ) -> None:
         self.problem, self.temperature, self.seed, self.patience = problem, temperature, seed, PATIENCE
         self.module: _Prototypes = _Prototypes(start, not problem.classification)
         for name, value in (("embedded", embedded), ("Y", problem.Y), ("weight", problem.weight)):
@@ -114,8 +122,13 @@ class _PrototypeTask(JudgedTask):
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.seed, epoch]).permutation(self.problem.learned)
         batch = torch.from_numpy(order[place * BATCH : (place + 1) * BATCH]).to(self.module.rows.device)
-        scores = self.module.log_votes - distances(self.module.all_embedded[batch], self.module.rows) / self.temperature
-        losses = prediction_loss(scores.softmax(dim=1) @ self.module.values, self.module.all_Y[batch], self.problem.classification)
+        scores = (
+            self.module.log_votes
+            - distances(self.module.all_embedded[batch], self.module.rows) / self.temperature
+        )
+        losses = prediction_loss(
+            scores.softmax(dim=1) @ self.module.values, self.module.all_Y[batch], self.problem.classification
+        )
         weight = self.module.all_weight[batch]
         return (losses * weight).sum() / weight.sum()
 

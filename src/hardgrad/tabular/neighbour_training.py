@@ -100,7 +100,13 @@ def prediction_loss(answers: Tensor, Y: Tensor, classification: bool) -> Tensor:
 
 @torch.no_grad()
 def judge(
-    voters: Voters, queries: Tensor, Y: Tensor, weight: Tensor, temperature: float, classification: bool, own: Tensor | None = None
+    voters: Voters,
+    queries: Tensor,
+    Y: Tensor,
+    weight: Tensor,
+    temperature: float,
+    classification: bool,
+    own: Tensor | None = None,
 ) -> Verdict:
     """Judge soft and hard votes on embedded queries [n, dim] whose answers Y [n, outputs] are known."""
     others = len(voters.rows) - (own is not None)
@@ -118,7 +124,9 @@ def judge(
         nearest = distance.topk(grid[-1], dim=1, largest=False).indices
         share = scores.gather(1, nearest)
         share = (share - share.max(dim=1, keepdim=True).values).exp()
-        losses = _losses_by_k(share, voters.values[nearest], Y[part], [k - 1 for k in grid], smoothing, classification)
+        losses = _losses_by_k(
+            share, voters.values[nearest], Y[part], [k - 1 for k in grid], smoothing, classification
+        )
         hard += (losses * weight[part, None]).sum(dim=0).double().cpu()
     total = float(weight.sum())
     best = int(hard.argmin())
@@ -175,7 +183,9 @@ class JudgedTask(TrainingTask):
             for name, value in self.module.state_dict().items():
                 self.best[name].copy_(value)
             passes = (step + 1) // self.epoch_steps
-            self.track[:6] = torch.tensor([found.hard, found.k, found.smoothing, found.soft, 0.0, passes], dtype=torch.float64)
+            self.track[:6] = torch.tensor(
+                [found.hard, found.k, found.smoothing, found.soft, 0.0, passes], dtype=torch.float64
+            )
         else:
             self.track[4] += 1
             if self.track[4] >= self.patience:
@@ -215,13 +225,20 @@ class NeighbourTask(JudgedTask):
             torch.manual_seed(recipe.seed)
             self.module: SoftNeighbourhood = build_network(problem, recipe)
         # Rows are buffers that are not saved: they move to the device with the module, and a checkpoint does without them.
-        for name, value in (("Z", problem.Z), ("Y", problem.Y), ("weight", problem.weight), ("votes", problem.votes)):
+        for name, value in (
+            ("Z", problem.Z),
+            ("Y", problem.Y),
+            ("weight", problem.weight),
+            ("votes", problem.votes),
+        ):
             self.module.register_buffer(f"rows_{name}", torch.from_numpy(value).float(), persistent=False)
         self.begin(recipe.max_iter)
         running.append(self)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.module.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay)
+        return torch.optim.AdamW(
+            self.module.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+        )
 
     def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
         batch, others = self._draw(step)
@@ -240,31 +257,48 @@ class NeighbourTask(JudgedTask):
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.recipe.seed, epoch]).permutation(self.problem.learned)
         size = self.recipe.batch_size
-        batch, rest = order[place * size : (place + 1) * size], np.concatenate([order[: place * size], order[(place + 1) * size :]])
+        batch, rest = (
+            order[place * size : (place + 1) * size],
+            np.concatenate([order[: place * size], order[(place + 1) * size :]]),
+        )
         count = min(self.recipe.max_candidates, max(1, round(self.recipe.sample_rate * len(rest))), len(rest))
-        return batch, np.random.default_rng([self.recipe.seed, epoch, place]).choice(rest, count, replace=False)
+        return batch, np.random.default_rng([self.recipe.seed, epoch, place]).choice(
+            rest, count, replace=False
+        )
 
     def verdict(self) -> Verdict:
         module, problem = self.module, self.problem
-        learned, judged = (torch.from_numpy(rows).to(module.rows_Z.device) for rows in (problem.learned, problem.judged))
+        learned, judged = (
+            torch.from_numpy(rows).to(module.rows_Z.device) for rows in (problem.learned, problem.judged)
+        )
         with torch.no_grad():
             rows, queries = module.embed(module.rows_Z[learned]), module.embed(module.rows_Z[judged])
         voters = Voters(rows, module.rows_Y[learned], module.rows_votes[learned])
         own = None if len(problem.held) else torch.searchsorted(learned, judged)
         return judge(
-            voters, queries, module.rows_Y[judged], module.rows_weight[judged], float(module.temperature), problem.classification, own
+            voters,
+            queries,
+            module.rows_Y[judged],
+            module.rows_weight[judged],
+            float(module.temperature),
+            problem.classification,
+            own,
         )
 
 
 def build_network(problem: Problem, recipe: Recipe) -> SoftNeighbourhood:
     """Return a fresh network for a problem."""
-    return SoftNeighbourhood(problem.Z.shape[1], problem.embedded, recipe.shape, recipe.temperature, problem.Z)
+    return SoftNeighbourhood(
+        problem.Z.shape[1], problem.embedded, recipe.shape, recipe.temperature, problem.Z
+    )
 
 
 def trained_network(problem: Problem, recipe: Recipe, state: dict[str, NDArray[Any]]) -> SoftNeighbourhood:
     """Return the network with the state that a `NeighbourTask` gave."""
     network = build_network(problem, recipe)
-    network.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in state.items() if name != "track"})
+    network.load_state_dict(
+        {name: torch.from_numpy(np.asarray(value)) for name, value in state.items() if name != "track"}
+    )
     return network.eval()
 
 

@@ -17,7 +17,15 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from hardgrad.core.errors import DataError, HardgradWarning, ParameterError
 from hardgrad.core.gap import GapReport
 from hardgrad.tabular.neighbour_features import Scaling, fit_scaling, neighbour_schema
-from hardgrad.tabular.neighbour_fit import Answers, Candidate, assemble, compare, held_out, soft_answers, train_candidates
+from hardgrad.tabular.neighbour_fit import (
+    Answers,
+    Candidate,
+    assemble,
+    compare,
+    held_out,
+    soft_answers,
+    train_candidates,
+)
 from hardgrad.tabular.neighbour_model import Neighbourhood, standardised
 from hardgrad.tabular.neighbour_network import EncoderShape
 from hardgrad.tabular.neighbour_training import Problem, Recipe, with_embedding
@@ -84,24 +92,43 @@ class NeighbourhoodBase(TableEstimator):
         return self.schema_, encoded
 
     def _learn(
-        self, schema: TableSchema, X: Floats, Y: Floats, weight: Floats, votes: Floats, answers: Answers, seed: int
+        self,
+        schema: TableSchema,
+        X: Floats,
+        Y: Floats,
+        weight: Floats,
+        votes: Floats,
+        answers: Answers,
+        seed: int,
     ) -> Self:
         """Train on encoded rows X with answers Y, of positive weight; remember the soft and the exact model and the gap."""
         if len(X) < 2:
-            raise DataError(f"{type(self).__name__} got {len(X)} sample (row) of positive weight; expected at least 2: a row has no neighbour but itself.")
+            raise DataError(
+                f"{type(self).__name__} got {len(X)} sample (row) of positive weight; expected at least 2: a row has no neighbour but itself."
+            )
         scaling = fit_scaling(schema, X, weight)
         Z = standardised(X, scaling.mean, scaling.scale)
         classes = Y.argmax(axis=1) if answers.classes else None
         held = held_out(classes, len(X), self.validation_fraction, seed)
-        problem = Problem(Z, Y, weight / weight.mean(), votes / votes.mean(), held, scaling.numbers, bool(answers.classes))
+        problem = Problem(
+            Z, Y, weight / weight.mean(), votes / votes.mean(), held, scaling.numbers, bool(answers.classes)
+        )
         events: list[Event] = []
         with listen(events.append), listen(self._print_event):
-            candidates, self.interrupted_ = train_candidates(problem, self._recipes(seed, len(scaling.numbers)), self._hardware())
+            candidates, self.interrupted_ = train_candidates(
+                problem, self._recipes(seed, len(scaling.numbers)), self._hardware()
+            )
         best = min(candidates, key=lambda candidate: candidate.verdict.hard)
         self._remember(problem, scaling, best, answers, schema, X)
         self.history_ = [vars(event) | {"gap": _difference(event)} for event in events]
         self.candidates_ = [
-            {"encoder": c.name, "metric": self.metric_, "value": self._shown(c, answers), "k": c.verdict.k, "chosen": c is best}
+            {
+                "encoder": c.name,
+                "metric": self.metric_,
+                "value": self._shown(c, answers),
+                "k": c.verdict.k,
+                "chosen": c is best,
+            }
             for c in candidates
         ]
         if self.interrupted_:
@@ -119,7 +146,13 @@ class NeighbourhoodBase(TableEstimator):
         return loss if answers.classes else float(np.sqrt(loss * np.mean(answers.scale**2)))
 
     def _remember(
-        self, problem: Problem, scaling: Scaling, best: Candidate, answers: Answers, schema: TableSchema, X: Floats
+        self,
+        problem: Problem,
+        scaling: Scaling,
+        best: Candidate,
+        answers: Answers,
+        schema: TableSchema,
+        X: Floats,
     ) -> None:
         self.artifact_ = assemble(schema, scaling, best, problem, answers, X)
         self.soft_ = best.network
@@ -130,13 +163,19 @@ class NeighbourhoodBase(TableEstimator):
         self.gap_: GapReport | None = None
         if len(problem.held):
             known, held = self._without(problem.held), problem.held
-            self.gap_ = compare(self.soft_, known, known, X[held], answers.values(problem.Y[held]), problem.weight[held])
+            self.gap_ = compare(
+                self.soft_, known, known, X[held], answers.values(problem.Y[held]), problem.weight[held]
+            )
 
     def _without(self, rows: Ints) -> Neighbourhood:
         """The exact model that does not remember some of the rows."""
         model, kept = self.artifact_, np.setdiff1d(np.arange(len(self.artifact_.memory)), rows)
         return dataclasses.replace(
-            model, memory=model.memory[kept], values=model.values[kept], votes=model.votes[kept], k=min(model.k, len(kept))
+            model,
+            memory=model.memory[kept],
+            values=model.values[kept],
+            votes=model.votes[kept],
+            k=min(model.k, len(kept)),
         )
 
     def _hardware(self) -> Hardware:
@@ -146,7 +185,11 @@ class NeighbourhoodBase(TableEstimator):
 
     def _recipes(self, seed: int, n_numbers: int) -> list[Recipe]:
         shape = EncoderShape(
-            int(self.dim), int(self.n_blocks), int(self.d_block), float(self.dropout), self.embedding or "none"
+            int(self.dim),
+            int(self.n_blocks),
+            int(self.d_block),
+            float(self.dropout),
+            self.embedding or "none",
         )
         shapes = [shape]
         if self.encoder == "auto":
@@ -162,12 +205,16 @@ class NeighbourhoodBase(TableEstimator):
     def _check_parameters(self) -> None:
         def require(fine: bool, name: str, expected: str) -> None:
             if not fine:
-                raise ParameterError(f"{type(self).__name__}() got {name}={getattr(self, name)!r}; expected {expected}.")
+                raise ParameterError(
+                    f"{type(self).__name__}() got {name}={getattr(self, name)!r}; expected {expected}."
+                )
 
         for name in WHOLE:
             require(_is_whole(getattr(self, name), 1), name, "a whole number of at least 1")
         require(_is_whole(self.n_blocks, 0), "n_blocks", "a whole number of at least 0")
-        require(self.embedding in (None, "periodic", "piecewise"), "embedding", "None, 'periodic' or 'piecewise'")
+        require(
+            self.embedding in (None, "periodic", "piecewise"), "embedding", "None, 'periodic' or 'piecewise'"
+        )
         require(self.encoder in ("given", "auto"), "encoder", "'given' or 'auto'")
         require(0 <= self.dropout < 1, "dropout", "a share from 0 to below 1")
         require(0 < self.sample_rate <= 1, "sample_rate", "a share above 0 and up to 1")
@@ -177,7 +224,9 @@ class NeighbourhoodBase(TableEstimator):
         require(0 <= self.weight_decay < np.inf, "weight_decay", "a number that is not negative")
 
     # --- the fitted model ----------------------------------------------------------------------------------------------------
-    def harden(self, k: int | str = "auto", prototypes: float | None = None, *, dtype: str = "float32") -> Neighbourhood:
+    def harden(
+        self, k: int | str = "auto", prototypes: float | None = None, *, dtype: str = "float32"
+    ) -> Neighbourhood:
         """Return the exact `Neighbourhood` artifact: NumPy only, savable.
 
         Parameters
@@ -196,13 +245,17 @@ class NeighbourhoodBase(TableEstimator):
             model = self._condensed(prototypes)
         if k != "auto":
             if not _is_whole(k, 1) or int(k) > len(model.memory):
-                raise ParameterError(f"harden() got k={k!r}; expected 'auto' or a number from 1 to the {len(model.memory)} rows remembered.")
+                raise ParameterError(
+                    f"harden() got k={k!r}; expected 'auto' or a number from 1 to the {len(model.memory)} rows remembered."
+                )
             model = dataclasses.replace(model, k=int(k))
         if dtype not in ("float32", "float16"):
             raise ParameterError(f"harden() got dtype={dtype!r}; expected 'float32' or 'float16'.")
         if dtype == "float16":
             if np.abs(model.memory).max() > np.finfo(np.float16).max:
-                raise ParameterError("harden() got dtype='float16', which cannot hold the remembered rows. Take 'float32'.")
+                raise ParameterError(
+                    "harden() got dtype='float16', which cannot hold the remembered rows. Take 'float32'."
+                )
             model = dataclasses.replace(model, memory=model.memory.astype(np.float16))
         return model
 
@@ -210,13 +263,19 @@ class NeighbourhoodBase(TableEstimator):
         from hardgrad.tabular.neighbour_prototypes import condense
 
         rows, least = len(self.artifact_.memory), max(1, len(self._answers.classes))
-        fine = isinstance(prototypes, (int, float, np.number)) and not isinstance(prototypes, bool) and prototypes > 0
+        fine = (
+            isinstance(prototypes, (int, float, np.number))
+            and not isinstance(prototypes, bool)
+            and prototypes > 0
+        )
         count = max(least, round(prototypes * rows)) if fine and prototypes < 1 else prototypes
         if not fine or count != int(count) or not least <= count <= rows:
             raise ParameterError(
                 f"harden() got prototypes={prototypes!r}; expected a share below 1, or a whole number from {least} to {rows}."
             )
-        return condense(self.artifact_, self._problem, self._answers, int(count), self._seed, self._hardware())
+        return condense(
+            self.artifact_, self._problem, self._answers, int(count), self._seed, self._hardware()
+        )
 
     def explain(self, X: Any) -> tuple[Ints, Floats]:
         """Return which training rows decide each prediction, and with what share of the vote.
@@ -233,7 +292,9 @@ class NeighbourhoodBase(TableEstimator):
         number, share = self.artifact_.neighbours_encoded(self._read(X))
         return self.rows_[number], share
 
-    def measure_gap(self, X: Any, y: Any, sample_weight: Any = None, *, model: Neighbourhood | None = None) -> GapReport:
+    def measure_gap(
+        self, X: Any, y: Any, sample_weight: Any = None, *, model: Neighbourhood | None = None
+    ) -> GapReport:
         """Measure the vote of all training rows (soft) against an exact model, on rows that were not learned from.
 
         Parameters
@@ -386,7 +447,9 @@ class NeighbourhoodRegressor(TableRegressor, NeighbourhoodBase):
         spread = np.sqrt(np.average((Y - shift) ** 2, axis=0, weights=weight))
         scale = np.where(spread > 0, spread, 1.0)
         answers = Answers((), shift, scale)
-        return self._learn(schema, encoded[self.rows_], (Y - shift) / scale, weight, weight.copy(), answers, seed)
+        return self._learn(
+            schema, encoded[self.rows_], (Y - shift) / scale, weight, weight.copy(), answers, seed
+        )
 
     def predict_soft(self, X: Any) -> Floats:
         """Return the values of the soft model, in which all training rows vote, shaped like the target that was fitted."""

@@ -29,6 +29,14 @@ _HOMES = {
     "ResponseMemory": "hardgrad.trees.response_memory",
     "RoutedExperts": "hardgrad.trees.routed_experts",
     "StreamingExpertClassifier": "hardgrad.trees.expert_stream",
+    "NetworkConversion": "hardgrad.trees.network_to_tree",
+    "TooManyRegionsError": "hardgrad.core.errors",
+    "active_region": "hardgrad.trees.activation_regions",
+    "approximate_activation": "hardgrad.trees.network_to_tree",
+    "convert_network": "hardgrad.trees.network_to_tree",
+    "count_regions": "hardgrad.trees.activation_regions",
+    "network_to_tree": "hardgrad.trees.network_to_tree",
+    "plot_regions": "hardgrad.trees.activation_regions",
 }
 __all__ = sorted(_HOMES)
 

@@ -13,6 +13,7 @@ from hardgrad.tabular.table_model import Label, Link, Task
 from hardgrad.trees.codes import SCORE_UNIT, FeatureCodes
 from hardgrad.trees.forest import MAX_TERMS, OBLIQUE, Forest
 from hardgrad.trees.forest_build import ForestBuilder
+from hardgrad.trees.forest_sums import require_plain
 from hardgrad.trees.perfect import PerfectForest
 
 
@@ -116,8 +117,10 @@ def perfect_from_forest(forest: Forest, codes: FeatureCodes, frame: Frame | None
 
     Raises
     ------
+    UnsupportedError : the forest has linear nodes or affine leaves.
     ExportError : the forest is too deep, or a threshold is not one of the cuts.
     """
+    require_plain(forest, "a soft forest", "Train one on the forest's predictions instead.")
     depth = forest.depth()
     if depth > 12:
         raise ExportError(

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
+from hardgrad.trees.forest_sums import require_plain
 
 Columns = frozenset[int]
 
@@ -51,6 +52,10 @@ def attribute(forest: Forest, x: NDArray[np.float64], background: NDArray[np.flo
     x : one encoded row, float64 [features].
     background : encoded rows to compare with, float64 [n, features], n >= 1.
 
+    Raises
+    ------
+    UnsupportedError : the forest has linear nodes or affine leaves.
+
     Examples
     --------
     >>> from hardgrad.trees import forest_from_trees
@@ -59,6 +64,7 @@ def attribute(forest: Forest, x: NDArray[np.float64], background: NDArray[np.flo
     >>> attribute(forest, np.array([1.0, 0.0]), np.array([[-1.0, 0.0], [2.0, 5.0]])).contributions
     ((Fraction(1, 1),), (Fraction(0, 1),))
     """
+    require_plain(forest, "attribute()", "Use hardgrad.report.importance.permutation_importance.")
     walk = _Walk(forest, x, background)
     weights: dict[tuple[int, int], Fraction] = {}
     leaf_rows: Counter[int] = Counter()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hardgrad.tabular.schema import Column, TableSchema, category_text, epoch_seconds, is_missing
 from hardgrad.trees.conditions import seconds_to_datetime
 from hardgrad.trees.forest import Forest
+from hardgrad.trees.forest_sums import require_plain
 
 Floats = NDArray[np.float64]
 DAY = 86_400.0
@@ -140,7 +141,12 @@ def cells_of(
     row : raw values by column name.
     scales : of `measure_scales`.
     keep : columns that may not change.
+
+    Raises
+    ------
+    UnsupportedError : the forest has linear nodes or affine leaves: its leaves are no boxes.
     """
+    require_plain(forest, "cells_of()", "Use active_region() of a network, or apply() for the leaf of a row.")
     found = []
     for number, column in enumerate(forest.schema.columns):
         own = row[column.name]

@@ -15,6 +15,7 @@ from hardgrad.trees.byte_search import Way, select_bytes
 from hardgrad.trees.candidates import Problem, Recipe, make_folds
 from hardgrad.trees.codes import FeatureCodes
 from hardgrad.trees.forest import Forest
+from hardgrad.trees.forest_sums import require_plain
 from hardgrad.trees.greedy import TrainingRows
 from hardgrad.trees.grid import Grid, GridForest
 from hardgrad.trees.judge import Judge
@@ -83,6 +84,7 @@ def compress(
     Raises
     ------
     BudgetError : nothing fits.
+    UnsupportedError : the forest has linear nodes or affine leaves.
     DataError : fewer than 20 rows, or a target that does not match the forest.
 
     Examples
@@ -95,6 +97,9 @@ def compress(
     >>> compress(large, X, budget="300 bytes").bytes_after <= 300
     True
     """
+    require_plain(
+        forest, "compress()", "Its byte forms hold few-bit integers; export it as to_c(form='double')."
+    )
     wanted = parse_budget(budget)
     objective, Y = _objective(forest), _targets(forest, table, target)
     X = forest.encode(table)

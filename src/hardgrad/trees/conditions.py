@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from hardgrad.tabular.schema import Column, Feature, is_missing
-from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
+from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LAST_SECOND = (dt.datetime.max.replace(tzinfo=dt.UTC) - _EPOCH) // dt.timedelta(seconds=1)
@@ -66,6 +66,8 @@ def condition_text(forest: Forest, node: int, *, categories: int = 6) -> str:
         raise ValueError(f"node {node} is a leaf and asks nothing.")
     if forest.feature[node] == OBLIQUE:
         return _oblique_text(forest, node)
+    if forest.feature[node] == LINEAR:
+        return f"{linear_text(forest, node)} <= {number_text(float(forest.threshold[node]))}"
     feature = forest.schema.features[forest.feature[node]]
     column = forest.schema.columns[feature.column]
     threshold, missing_left = float(forest.threshold[node]), bool(forest.default_left[node])
@@ -118,3 +120,21 @@ def _oblique_text(forest: Forest, node: int) -> str:
         factor = "" if abs(weight) == 1 else f"{abs(weight)} * "
         parts.append(f"{sign}{factor}score({name})")
     return f"{' '.join(parts)} <= {number_text(float(forest.threshold[node]))}"
+
+
+def linear_text(forest: Forest, node: int) -> str:
+    """Return the sum of a linear node, as in "0.5 * age - 2 * income"."""
+    span = slice(forest.term_offset[node], forest.term_offset[node + 1])
+    return weighted_text(forest, forest.term_feature[span].tolist(), forest.linear_weight[span].tolist())
+
+
+def weighted_text(
+    forest: Forest, features: list[int], weights: list[float], digits: int | None = None
+) -> str:
+    """Return a sum of weights times features; weights are rounded to significant digits, by default exact."""
+    parts: list[str] = []
+    for f, weight in zip(features, weights, strict=True):
+        sign = ("- " if weight < 0 else "+ ") if parts else ("-" if weight < 0 else "")
+        size = number_text(abs(weight)) if digits is None else f"{abs(weight):.{digits}g}"
+        parts.append(f"{sign}{'' if size == '1' else f'{size} * '}{forest.schema.features[f].name}")
+    return " ".join(parts)

@@ -25,6 +25,7 @@ from hardgrad.trees.boxes import Boxes
 from hardgrad.trees.cells import Cells, Scale, cells_of
 from hardgrad.trees.conditions import value_text
 from hardgrad.trees.forest import Forest
+from hardgrad.trees.forest_sums import require_plain
 from hardgrad.trees.goals import Goal, make_goal
 
 BATCH = 16
@@ -114,8 +115,10 @@ def nearest_counterfactual(
 
     Raises
     ------
+    UnsupportedError : the forest has linear nodes or affine leaves.
     ParameterError : `to` is no class, is the present answer, or is missing for regression; `keep` names no column.
     """
+    require_plain(forest, "nearest_counterfactual()", "Use scipy.optimize with the forest's predict_raw().")
     for name in keep:
         if name not in forest.schema.names:
             raise ParameterError(

@@ -125,8 +125,9 @@ def _check(forest: Forest, name: str, rows: int, random_state: int) -> ExactChec
 
 def differences(forest: Forest, rows: Rows, answer: Answer) -> tuple[NDArray[np.bool_], float]:
     """Compare an engine's answer with the reference: which rows differ, and the largest distance of a probability in ulp."""
-    leaves = forest.apply(rows)
-    raw = forest.sum_leaves(leaves)
+    X = forest.encode(rows)
+    leaves = forest.apply_encoded(X)
+    raw = forest.sum_leaves(leaves, X)
     wrong = np.zeros(len(raw), dtype=bool)
     distance = 0.0
     if answer.leaves is not None:
@@ -161,4 +162,6 @@ def probability_ulp(
 
 
 def _bits(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.ascontiguousarray(values, dtype=np.float64).view(np.int64)
+    """The bits of doubles; every NaN (of an affine leaf and infinite values) has the same, because engines choose its payload freely."""
+    values = np.ascontiguousarray(values, dtype=np.float64)
+    return np.where(np.isnan(values), np.nan, values).view(np.int64)

@@ -22,6 +22,7 @@ from hardgrad.trees.cells import measure_scales
 from hardgrad.trees.conditions import condition_text, value_text
 from hardgrad.trees.counterfactual import Counterfactual, nearest_counterfactual
 from hardgrad.trees.forest import Forest
+from hardgrad.trees.forest_sums import require_plain
 
 BACKGROUND_ROWS = 1000
 DEFINITION = (
@@ -200,6 +201,7 @@ def explain(
 
     Raises
     ------
+    UnsupportedError : the forest has linear nodes or affine leaves.
     DataError : the table has no such row. SchemaError : it lacks a column. ParameterError : `to` or `keep` make no sense.
 
     Examples
@@ -211,6 +213,9 @@ def explain(
     >>> reason.prediction, [str(change) for change in reason.counterfactual.changes]
     ('no', ['age: 20 -> 36'])
     """
+    require_plain(
+        forest, "explain()", "Use decision_path() and to_text(), which show the sums that a row meets."
+    )
     columns = forest.schema.raw_columns(table)
     n = len(columns[0]) if columns else 0
     if not -n <= row < n:

@@ -14,7 +14,7 @@ import numpy as np
 from hardgrad.core.errors import ParameterError
 from hardgrad.export.javascript import js_string, js_table, js_value
 from hardgrad.trees.export_checks import require_bounded_scores
-from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
+from hardgrad.trees.forest import LEAF, LINEAR, Forest
 
 EXPORTS = ("schema", "encode", "leaves", "paths", "raw", "probabilities", "predict")
 
@@ -25,7 +25,7 @@ def to_javascript(forest: Forest, *, form: str = "module") -> str:
     A row is an object of raw columns by name. A number or boolean may be a number, a boolean or a BigInt; a
     category a string (numbers and booleans are taken as text); a date/time a `Date`, an ISO 8601 string (UTC
     where it has no offset) or a number of seconds since 1970. `null`, `undefined`, `NaN` and an absent key
-    are missing. Anything else throws a `TypeError`.
+    are missing. Anything else throws a `TypeError`, as does a missing value that a linear node or a slope weighs.
 
     Exports: `schema` (columns, features, classes, task, link ..), `encode(row)` -> features, `leaves(row)` ->
     node number of the leaf in each tree, `paths(row)` -> node numbers from each root to its leaf, `raw(row)`
@@ -86,11 +86,11 @@ def _schema(forest: Forest) -> str:
 
 
 def _tables(forest: Forest) -> str:
-    """Nodes as parallel arrays. At a leaf `left` is its number among the leaves, at oblique node k `feature`
-    is -2 - k.
+    """Nodes as parallel arrays. At a leaf `left` is its number among the leaves, at node k of those that sum
+    terms `feature` is -2 - k.
     """
     leaf = forest.feature == LEAF
-    oblique = np.flatnonzero(forest.feature == OBLIQUE)
+    oblique = np.flatnonzero(forest.feature < LEAF)
     feature, left = forest.feature.astype(np.int64), forest.left.astype(np.int64)
     feature[oblique] = -2 - np.arange(len(oblique))
     left[leaf] = np.arange(int(leaf.sum()))
@@ -109,11 +109,20 @@ def _tables(forest: Forest) -> str:
             "termStart": [forest.term_offset[oblique[0]], *forest.term_offset[oblique + 1]],
             "termFeature": forest.term_feature,
             "termWeight": forest.term_weight,
-            "scored": np.unique(forest.term_feature),
+            "scored": forest.scored_features,
             "cutStart": forest.cut_offset,
             "cut": forest.cut,
             "point": forest.score,
         }
+    if len(forest.weighted_features):
+        tables["weighed"] = forest.weighted_features
+    if forest.has_linear:
+        tables |= {
+            "isLinear": (forest.feature[oblique] == LINEAR).astype(np.int64),
+            "linearWeight": forest.linear_weight,
+        }
+    if forest.has_slopes:
+        tables["slope"] = forest.leaf_slope[leaf].reshape(-1)
     return "\n".join(js_table(name, np.asarray(values).tolist()) for name, values in tables.items())
 
 
@@ -214,6 +223,56 @@ function goesLeft(node, x, score) {
   return x[f] !== x[f] ? defaultLeft[node] === 1 : x[f] <= threshold[node];
 }
 """
+_GOES_LEFT_LINEAR = """
+// Real sums in the order of their terms; a sum that is NaN goes right.
+function linearSum(k, x) {
+  let i = termStart[k], sum = linearWeight[i] * x[termFeature[i]];
+  for (i++; i < termStart[k + 1]; i++) sum += linearWeight[i] * x[termFeature[i]];
+  return sum;
+}
+
+function goesLeft(node, x, score) {
+  const f = feature[node];
+  if (f < -1 && isLinear[-2 - f]) return linearSum(-2 - f, x) <= threshold[node];
+  if (f < -1) {
+    let sum = 0;
+    for (let i = termStart[-2 - f]; i < termStart[-1 - f]; i++) sum += termWeight[i] * score[termFeature[i]];
+    return sum <= threshold[node];
+  }
+  return x[f] !== x[f] ? defaultLeft[node] === 1 : x[f] <= threshold[node];
+}
+"""
+_COMPLETE = """
+// A value that is multiplied by a weight may not be missing: a sum has no side for it.
+function complete(x) {
+  for (const f of weighed) {
+    if (x[f] === x[f]) continue;
+    const name = schema.columns[schema.features[f].column].name;
+    throw new TypeError(`column ${JSON.stringify(name)} is missing, and this forest multiplies it by a weight`);
+  }
+  return x;
+}
+"""
+_AFFINE = """
+// What a leaf gives: its value and slope * x, in the order of the features.
+function output(leaf, k, x) {
+  const at = left[leaf] * base.length + k;
+  let sum = value[at];
+  for (let f = 0; f < x.length; f++) {
+    const steep = slope[at * x.length + f];
+    if (steep !== 0) sum += steep * x[f];
+  }
+  return sum;
+}
+
+function raw(row) {
+  const scores = base.slice(), x = complete(encode(row));
+  for (const leaf of leaves(row)) {
+    for (let k = 0; k < scores.length; k++) scores[k] += output(leaf, k, x);
+  }
+  return MEAN;
+}
+"""
 _GOES_LEFT = """
 function goesLeft(node, x) {
   const v = x[feature[node]];
@@ -235,7 +294,8 @@ function paths(row) {
 function leaves(row) {
   return paths(row).map((path) => path[path.length - 1]);
 }
-
+"""
+_RAW = """
 function raw(row) {
   const scores = base.slice();
   for (const leaf of leaves(row)) {
@@ -248,14 +308,15 @@ function raw(row) {
 
 def _walk(forest: Forest) -> str:
     mean = forest.aggregation == "mean" and forest.n_trees > 0
-    walk = _WALK.replace("MEAN", "scores.map((r) => r / schema.trees)" if mean else "scores")
+    raw = _AFFINE if forest.has_slopes else _RAW
+    walk = _WALK + raw.replace("MEAN", "scores.map((r) => r / schema.trees)" if mean else "scores")
+    if len(forest.weighted_features):
+        walk = _COMPLETE + walk.replace("x = encode(row)SCORES", "x = complete(encode(row))SCORES")
     if forest.is_axis:
         return _GOES_LEFT + walk.replace("SCORES", "").replace("SCORE", "")
-    return (
-        _SCORES
-        + _GOES_LEFT_OBLIQUE
-        + walk.replace("SCORES", ", score = scoresOf(x)").replace("SCORE", ", score")
-    )
+    goes_left = _GOES_LEFT_LINEAR if forest.has_linear else _GOES_LEFT_OBLIQUE
+    walk = walk.replace("SCORES", ", score = scoresOf(x)").replace("SCORE", ", score")
+    return _SCORES + goes_left + walk
 
 
 _ARGMAX = """

@@ -3,7 +3,9 @@
 How it stays exact. The operator `TreeEnsemble` never adds two leaves: every tree has a column of the result to itself and its leaves
 weigh their own number, so that no order of summation and no number of threads can change a bit. The values of those leaves are then
 gathered and added by one `Add` a tree, in tree order. A score table of an oblique split is a tree, too; projections are sums of
-products of small whole numbers and become further columns for the trees. Writing ONNX as such is `hardgrad.export.onnx`.
+products of small whole numbers and become further columns for the trees. Real sums and affine leaves take one multiplication and one
+addition a term, in order; a row that lacks a value which is weighed has NaN for raw scores, and its label means nothing. Writing ONNX as
+such is `hardgrad.export.onnx`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.core.errors import ExportError, ParameterError
+from hardgrad.core.errors import ExportError, ParameterError, UnsupportedError
 from hardgrad.core.files import atomic_path
 from hardgrad.export.onnx import ML_DOMAIN, GraphWriter
 from hardgrad.tabular.schema import Column, Feature, TableSchema, category_numbers, epoch_seconds
@@ -71,6 +73,7 @@ def to_onnx(
 
     Raises
     ------
+    UnsupportedError : float32 for a forest with linear nodes or affine leaves.
     ExportError : the package onnx is missing (`pip install hardgrad[onnx]`), or the model cannot be written in ONNX.
     WriteError : see `hardgrad.core.files.atomic_path`.
 
@@ -91,12 +94,17 @@ def to_onnx(
         if given not in known:
             raise ParameterError(f"{what} is {given!r}; expected one of {known}.")
     _check_columns(forest, missing_text)
+    if precision == "float32" and (forest.has_linear or forest.has_slopes):
+        raise UnsupportedError(
+            "linear nodes and affine leaves multiply real weights, and float32 would round every product: the model would not be the "
+            "forest. Use precision='double'."
+        )
     plan = make_plan(forest, np.float32 if precision == "float32" else np.float64)
     writer = GraphWriter(name)
     inputs = [_declare(writer, column, plan, missing_text) for column in forest.schema.columns]
     X = _encode(writer, plan, inputs, missing_text)
     found = (ensemble_leaves if trees == "ensemble" else operator_leaves)(writer, plan, X)
-    write_outputs(writer, plan, found, leaves)
+    write_outputs(writer, plan, X, found, leaves)
     about = {
         "precision": precision,
         "missing_text": missing_text,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.trees.float_rounding import round_down_to_float32
-from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
+from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Plan:
     Parameters
     ----------
     used : int [columns of X]; the features that X holds.
-    column : int [nodes]; the column that a node tests: of X, or `len(used)` + the number of its projection; -1 at a leaf.
+    column : int [nodes]; the column that a node tests: of X, or `len(used)` + the number of its projection, or that and the number of
+        its real sum; -1 at a leaf.
     threshold : dtype [nodes].
     cuts, codes : by feature, in the dtype; dates : by feature, the whole seconds that its rank counts (float32 only).
     scored : int [scored]; the features with a score table, in the order of the columns of S.
     terms, weights : int [4, projections]; columns of S and weights, 0 where there are fewer terms.
+    linear : int [linear nodes]; the nodes with real sums.
     leaf_rank : int [nodes]; number of a leaf among the leaves of its tree; first_leaf : int [trees].
     """
 
@@ -43,6 +45,7 @@ class Plan:
     scored: NDArray[np.int64]
     terms: NDArray[np.int64]
     weights: NDArray[np.int64]
+    linear: NDArray[np.int64]
     leaf_rank: NDArray[np.int64]
     first_leaf: NDArray[np.int64]
 
@@ -52,11 +55,13 @@ def make_plan(forest: Forest, dtype: type[np.floating[Any]]) -> Plan:
     used = forest.used_features()
     position = np.full(forest.n_features + 1, -1, dtype=np.int64)
     position[used] = np.arange(len(used))
-    scored = np.unique(forest.term_feature).astype(np.int64)
+    scored = forest.scored_features
     column = np.where(forest.feature >= 0, position[forest.feature], -1)
     terms, weights, number = _projections(forest, scored)
     oblique = forest.feature == OBLIQUE
     column[oblique] = len(used) + number
+    linear = np.flatnonzero(forest.feature == LINEAR)
+    column[linear] = len(used) + terms.shape[1] + np.arange(len(linear))
     threshold = forest.threshold.copy()
     cuts: dict[int, NDArray[Any]] = {
         f: forest.cut[forest.cut_offset[f] : forest.cut_offset[f + 1]] for f in scored.tolist()
@@ -84,6 +89,7 @@ def make_plan(forest: Forest, dtype: type[np.floating[Any]]) -> Plan:
         scored=scored,
         terms=terms,
         weights=weights,
+        linear=linear,
         leaf_rank=np.where(leaf, leaf_rank, 0).astype(np.int64),
         first_leaf=first_leaf[:-1],
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hardgrad.core.errors import ExportError
 from hardgrad.export.onnx import GraphWriter, TreeTable
 from hardgrad.trees.export_onnx_plan import Plan
+from hardgrad.trees.export_onnx_weighted import linear_sums, start_of_sum, with_slopes
 from hardgrad.trees.forest import LEAF
 
 
@@ -24,9 +25,11 @@ def ensemble_leaves(writer: GraphWriter, plan: Plan, X: str) -> str:
         raise ExportError(
             "a tree has more than 16,777,216 leaves, whose numbers float32 cannot hold. Use precision='double'."
         )
+    added = []
     if len(plan.scored):
         scores = writer.tree_ensemble(X, _score_trees(plan), len(plan.scored), plan.dtype)
-        X = writer.node("Concat", X, _project(writer, plan, scores), axis=1)
+        added.append(_project(writer, plan, scores))
+    X = _with_sums(writer, plan, X, added)
     if forest.n_trees == 0:
         return _no_trees(writer, X)
     table = TreeTable(
@@ -89,12 +92,19 @@ def _project(writer: GraphWriter, plan: Plan, scores: str) -> str:
     return total
 
 
+def _with_sums(writer: GraphWriter, plan: Plan, X: str, added: list[str]) -> str:
+    """Return X with further columns: those given, and the real sums of linear nodes."""
+    if len(plan.linear):
+        added = [*added, linear_sums(writer, plan, X)]
+    return str(writer.node("Concat", X, *added, axis=1)) if added else X
+
+
 # --- trees, by plain operators --------------------------------------------------------------------------------
 def operator_leaves(writer: GraphWriter, plan: Plan, X: str) -> str:
     """Return the number of the leaf within its tree, int64 [rows, trees]: all trees go down one level at a time."""
     forest = plan.forest
-    if len(plan.scored):
-        X = writer.node("Concat", X, _project(writer, plan, _count_scores(writer, plan, X)), axis=1)
+    scored = [_project(writer, plan, _count_scores(writer, plan, X))] if len(plan.scored) else []
+    X = _with_sums(writer, plan, X, scored)
     if forest.n_trees == 0:
         return _no_trees(writer, X)
     own = np.arange(forest.n_nodes)
@@ -152,8 +162,8 @@ def _no_trees(writer: GraphWriter, X: str) -> str:
 
 
 # --- outputs ------------------------------------------------------------------------------------------
-def write_outputs(writer: GraphWriter, plan: Plan, found: str, leaves: bool) -> None:
-    """Declare the outputs of the graph, given the number of each leaf within its tree (see `export_onnx.to_onnx`)."""
+def write_outputs(writer: GraphWriter, plan: Plan, X: str, found: str, leaves: bool) -> None:
+    """Declare the outputs of the graph, given X and the number of each leaf within its tree (see `export_onnx.to_onnx`)."""
     forest, dtype = plan.forest, plan.dtype
     number = writer.node("Add", found, writer.constant(plan.first_leaf[None, :]))
     leaf = np.flatnonzero(forest.feature == LEAF)
@@ -162,7 +172,7 @@ def write_outputs(writer: GraphWriter, plan: Plan, found: str, leaves: bool) -> 
         writer.output(
             "leaves", absolute, np.int64, ["rows", forest.n_trees], "leaf of every tree, as Forest.apply"
         )
-    raw = _sum(writer, plan, number, forest.value[leaf])
+    raw = _sum(writer, plan, X, number, forest.value[leaf])
     writer.output("raw", raw, dtype, ["rows", forest.n_outputs], "scores before the link")
     if forest.task == "regression":
         one = forest.n_outputs == 1
@@ -186,7 +196,7 @@ def write_outputs(writer: GraphWriter, plan: Plan, found: str, leaves: bool) -> 
     )
 
 
-def _sum(writer: GraphWriter, plan: Plan, number: str, values: NDArray[np.float64]) -> str:
+def _sum(writer: GraphWriter, plan: Plan, X: str, number: str, values: NDArray[np.float64]) -> str:
     """Return base + leaf + leaf + .. with one addition a tree, in tree order: [rows, outputs]."""
     forest, dtype = plan.forest, plan.dtype
     base = writer.constant(forest.base[None, :], dtype)
@@ -195,11 +205,15 @@ def _sum(writer: GraphWriter, plan: Plan, number: str, values: NDArray[np.float6
         shape = writer.node("Concat", rows, writer.constant([forest.n_outputs], np.int64), axis=0)
         return str(writer.node("Expand", base, shape))
     table = writer.constant(values, dtype)
-    total = base
+    total = start_of_sum(writer, plan, X, base)
     one = writer.constant([1], np.int64)
     parts = writer.node("Split", number, outputs=forest.n_trees, axis=1, num_outputs=forest.n_trees)
     for part in [parts] if forest.n_trees == 1 else parts:
-        total = writer.node("Add", total, writer.node("Gather", table, writer.node("Squeeze", part, one)))
+        leaf = writer.node("Squeeze", part, one)
+        value = writer.node("Gather", table, leaf)
+        if forest.has_slopes:
+            value = with_slopes(writer, plan, X, leaf, value)
+        total = writer.node("Add", total, value)
     if forest.aggregation == "mean":
         total = writer.node("Div", total, writer.constant(float(forest.n_trees), dtype))
     return str(total)

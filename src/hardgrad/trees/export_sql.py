@@ -1,7 +1,9 @@
 """A forest as one SELECT over raw columns, equal to the NumPy reference on every row. Never imports torch.
 
 The query is a stack of common table expressions: features (raw columns as doubles, missing as NULL), scores (integers for oblique
-nodes), then for every group of trees its leaves or leaf values and their running sum. What an engine spells differently is in
+nodes), then for every group of trees its leaves or leaf values and their running sum. A row that lacks a value which a linear node or a
+slope weighs has NULL for every answer. Products of huge values are infinite as in the reference; PostgreSQL and BigQuery raise an error
+instead. What an engine spells differently is in
 `hardgrad.export.sql_dialects`; the output (link, labels) is in `hardgrad.trees.export_sql_output`; running the query is
 `hardgrad.trees.score_sql`.
 """
@@ -26,6 +28,7 @@ from hardgrad.export.sql import (
     is_null,
     left_sum,
     null,
+    parenthesised,
     parse_table,
     step_function,
     weighted_sum,
@@ -33,7 +36,7 @@ from hardgrad.export.sql import (
 from hardgrad.export.sql_dialects import sql_dialect
 from hardgrad.tabular.row_sql import is_one_of, physical_names, plain_number
 from hardgrad.tabular.schema import Feature
-from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
+from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 
 Outputs = Literal["prediction", "all"]
 Items = dict[str, exp.Expr]
@@ -210,15 +213,17 @@ class ForestQuery:
         return case(branches, self.dialect.number(float(feature.codes[-1])))
 
     def _bounds(self, f: int) -> np.ndarray:
-        """Return every number that some node or cut compares feature f with, sorted."""
+        """Return every number that some node or cut compares feature f with, sorted; a weight tells all codes apart."""
         forest = self.forest
+        if f in forest.weighted_features:
+            return np.unique(forest.schema.features[f].codes)
         cuts = forest.cut[forest.cut_offset[f] : forest.cut_offset[f + 1]]
         return np.unique(np.concatenate([forest.threshold[forest.feature == f], cuts]))
 
     def add_scores(self) -> None:
         """Look up the integer score `s_<feature>` of every feature that an oblique node uses."""
         forest = self.forest
-        scored = np.unique(forest.term_feature).tolist()
+        scored = forest.scored_features.tolist()
         if not scored:
             return
         items: Items = {}
@@ -232,7 +237,10 @@ class ForestQuery:
                 lambda k, scores=scores: integer(scores[k]),  # type: ignore[misc]
             )
             items[f"s_{f}"] = choose(is_null(column(f"f_{f}")), integer(0), found)
-        tested = {f"f_{f}" for f in np.unique(forest.feature[forest.feature >= 0]).tolist()}
+        tested = {
+            f"f_{f}"
+            for f in [*forest.feature[forest.feature >= 0].tolist(), *forest.weighted_features.tolist()]
+        }
         self.layer("scores", items, carry=[n for n in self.names if n[0] == "k" or n in tested])
 
     # --- trees ---------------------------------------------------------------------------------------------------------------------
@@ -261,9 +269,12 @@ class ForestQuery:
         nodes = slice(forest.tree_offset[trees[0]], forest.tree_offset[trees[-1] + 1])
         terms = slice(forest.term_offset[nodes.start], forest.term_offset[nodes.stop])
         tested = forest.feature[nodes]
-        return {f"f_{f}" for f in np.unique(tested[tested >= 0])} | {
-            f"s_{f}" for f in np.unique(forest.term_feature[terms])
-        }
+        linear = np.repeat(tested == LINEAR, np.diff(forest.term_offset[nodes.start : nodes.stop + 1]))
+        term_feature = forest.term_feature[terms]
+        values = {*tested[tested >= 0].tolist(), *term_feature[linear].tolist()}
+        if forest.has_slopes:
+            values |= set(np.flatnonzero(forest.leaf_slope[nodes].any(axis=(0, 1))).tolist())
+        return {f"f_{f}" for f in values} | {f"s_{f}" for f in term_feature[~linear].tolist()}
 
     def _add_group(self, number: int, group: range, later: set[str], numbered: bool) -> None:
         depth = {tree: self._tree_depth(tree) for tree in group}
@@ -299,9 +310,7 @@ class ForestQuery:
             if not top <= depth[node] <= top + NESTED_LEVELS:
                 continue
             if forest.feature[node] == LEAF or depth[node] == top + NESTED_LEVELS:
-                written[node] = (
-                    self.dialect.number(float(forest.value[node, 0])) if by_value else integer(node)
-                )
+                written[node] = self._leaf(node, 0) if by_value else integer(node)
             else:
                 written[node] = self._branch(
                     node, written.pop(int(forest.left[node])), written.pop(int(forest.right[node]))
@@ -322,15 +331,44 @@ class ForestQuery:
             terms = range(forest.term_offset[node], forest.term_offset[node + 1])
             pairs = [(int(forest.term_weight[k]), column(f"s_{forest.term_feature[k]}")) for k in terms]
             return choose(at_most(weighted_sum(pairs), integer(int(forest.threshold[node]))), left, right)
+        if forest.feature[node] == LINEAR:
+            span = slice(forest.term_offset[node], forest.term_offset[node + 1])
+            products = self._products(forest.term_feature[span].tolist(), forest.linear_weight[span].tolist())
+            return choose(
+                at_most(left_sum(products), self.dialect.number(float(forest.threshold[node]))), left, right
+            )
         value = column(f"f_{forest.feature[node]}")
         threshold = self.dialect.number(float(forest.threshold[node]))
         if forest.default_left[node]:
             return choose(above(value, threshold), right, left)
         return choose(at_most(value, threshold), left, right)
 
+    def _products(self, features: list[int], weights: list[float]) -> list[exp.Expr]:
+        """Write weight * feature, one a term."""
+        pairs = zip(features, weights, strict=True)
+        return [
+            exp.Mul(this=parenthesised(self.dialect.number(w)), expression=column(f"f_{f}")) for f, w in pairs
+        ]
+
+    def _leaf(self, node: int, output: int) -> exp.Expr:
+        """Write what a leaf gives: its value, and the products of its slopes in the order of the features."""
+        forest = self.forest
+        value = self.dialect.number(float(forest.value[node, output]))
+        if not forest.has_slopes:
+            return value
+        slope = forest.leaf_slope[node, output]
+        features = np.flatnonzero(slope).tolist()
+        return parenthesised(left_sum([value, *self._products(features, slope[features].tolist())]))
+
+    def _start(self, output: int) -> exp.Expr:
+        """Write where the sum starts: the base, or NULL where a value is missing that is weighed, so that every answer is."""
+        base = self.dialect.number(float(self.forest.base[output]))
+        weighed = [is_null(column(f"f_{f}")) for f in self.forest.weighted_features.tolist()]
+        return case([(condition, null()) for condition in weighed], base)
+
     def _sum(self, output: int, first: bool, group: range, by_value: set[int]) -> exp.Expr:
         forest = self.forest
-        start = self.dialect.number(float(forest.base[output])) if first else column(f"r_{output}")
+        start = self._start(output) if first else column(f"r_{output}")
         total = left_sum(
             [start, *(column(f"t_{t}") if t in by_value else self._leaf_value(t, output) for t in group)]
         )
@@ -343,12 +381,12 @@ class ForestQuery:
         forest = self.forest
         nodes = np.arange(forest.tree_offset[tree], forest.tree_offset[tree + 1])
         leaves = nodes[forest.feature[nodes] == LEAF].tolist()
-        values = forest.value[leaves, output].tolist()
+        slopes = forest.leaf_slope[leaves, output] if forest.has_slopes else np.empty((len(leaves), 0))
         return step_function(
             lambda: column(f"t_{tree}"),
             [integer(leaf) for leaf in leaves[:-1]],
-            [value.hex() for value in values],  # so that -0.0 and 0.0 differ
-            lambda k: self.dialect.number(values[k]),
+            [(v.tobytes(), s.tobytes()) for v, s in zip(forest.value[leaves, output], slopes, strict=True)],
+            lambda k: self._leaf(leaves[k], output),
         )
 
 

@@ -9,7 +9,19 @@ import numpy as np
 from sqlglot import exp
 
 from hardgrad.core.errors import ExportError, ParameterError
-from hardgrad.export.sql import SqlDialect, above, at_most, call, case, choose, column, integer, left_sum
+from hardgrad.export.sql import (
+    SqlDialect,
+    above,
+    at_most,
+    call,
+    case,
+    choose,
+    column,
+    integer,
+    is_null,
+    left_sum,
+    null,
+)
 from hardgrad.export.sql_dialects import sql_dialect
 from hardgrad.tabular.schema import category_text
 from hardgrad.tabular.table_model import Label, TableModel
@@ -135,6 +147,8 @@ def _predicted_label(query: ForestQuery) -> exp.Expr:
             exp.EQ(this=column(f"r_{o}"), expression=column("best")) for o in range(forest.n_outputs - 1)
         ]
         chosen = case(list(zip(equal, labels[:-1], strict=True)), labels[-1])
+    if forest.has_linear:  # a weighed value may be missing: then the scores are NULL
+        chosen = choose(is_null(column("r_0")), null(), chosen)
     if isinstance(forest.classes[0], int) and not isinstance(forest.classes[0], bool):
         return dialect.whole(chosen)
     return chosen

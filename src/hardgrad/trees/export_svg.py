@@ -13,11 +13,12 @@ from hardgrad.export.svg import MAX_WIDTH, Box, draw, shorten, text_width
 from hardgrad.tabular.schema import Column, Feature, category_text
 from hardgrad.trees.conditions import condition_text, number_text, seconds_to_datetime
 from hardgrad.trees.export_text import leaf_text, short_number, tree_span
-from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
+from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 
 CLASS_TONES = 8
 MAX_SHOWN_OUTPUTS = 3
 MAX_CATEGORY_LINES = 3
+MAX_SHOWN_TERMS = 4
 
 
 def to_svg(
@@ -97,7 +98,8 @@ def _leaf_lines(forest: Forest, node: int) -> tuple[str, ...]:
             short_number(float(v), 3, signed=leaf_text(forest, node).startswith(("+", "[+"))) for v in values
         ]
         more = [f"… {len(shown) - MAX_SHOWN_OUTPUTS} more"] if len(shown) > MAX_SHOWN_OUTPUTS else []
-        return (", ".join([*shown[:MAX_SHOWN_OUTPUTS], *more]).replace("-", "−"),)
+        affine = ("+ slopes",) if forest.has_slopes and forest.leaf_slope[node].any() else ()
+        return (", ".join([*shown[:MAX_SHOWN_OUTPUTS], *more]).replace("-", "−"), *affine)
     best = int(np.argmax(values))
     label = shorten(category_text(forest.classes[best]), 120.0, bold=True)
     value = short_number(float(values[best]), 3, signed=forest.aggregation == "sum")
@@ -107,6 +109,8 @@ def _leaf_lines(forest: Forest, node: int) -> tuple[str, ...]:
 def _test_lines(forest: Forest, node: int) -> tuple[str, ...]:
     if forest.feature[node] == OBLIQUE:
         return _oblique_lines(forest, node)
+    if forest.feature[node] == LINEAR:
+        return _linear_lines(forest, node)
     feature = forest.schema.features[forest.feature[node]]
     column = forest.schema.columns[feature.column]
     threshold = float(forest.threshold[node])
@@ -167,6 +171,20 @@ def _oblique_lines(forest: Forest, node: int) -> tuple[str, ...]:
         lines.append(shorten(f"{'−' if weight < 0 else '+'}{abs(weight)} · {name}"))
     limit = number_text(float(forest.threshold[node])).replace("-", "−")
     return ("a sum of scores", *lines, f"≤ {limit}")
+
+
+def _linear_lines(forest: Forest, node: int) -> tuple[str, ...]:
+    """A line each for the heaviest terms, and how many there are beside."""
+    terms = np.arange(int(forest.term_offset[node]), int(forest.term_offset[node + 1]))
+    terms = terms[np.argsort(-np.abs(forest.linear_weight[terms]), kind="stable")]
+    lines = []
+    for i in terms[:MAX_SHOWN_TERMS].tolist():
+        weight, name = float(forest.linear_weight[i]), forest.schema.features[forest.term_feature[i]].name
+        lines.append(shorten(f"{'−' if weight < 0 else '+'}{short_number(abs(weight), 3)} · {name}"))
+    if len(terms) > MAX_SHOWN_TERMS:
+        lines.append(f"… {len(terms) - MAX_SHOWN_TERMS} more")
+    limit = short_number(float(forest.threshold[node]), 5).replace("-", "−")
+    return ("a weighted sum", *lines, f"≤ {limit}")
 
 
 def _caption(forest: Forest, counted: bool) -> str:

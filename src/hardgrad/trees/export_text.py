@@ -8,7 +8,7 @@ from hardgrad.core.errors import ParameterError
 from hardgrad.export.dot import digraph
 from hardgrad.export.text import draw_tree, one_line
 from hardgrad.tabular.schema import Feature, category_text
-from hardgrad.trees.conditions import condition_text, number_text, seconds_to_datetime
+from hardgrad.trees.conditions import condition_text, number_text, seconds_to_datetime, weighted_text
 from hardgrad.trees.forest import LEAF, Forest
 
 MAX_STEPS = 24
@@ -41,7 +41,7 @@ def to_text(forest: Forest, *, digits: int = 4) -> str:
     parts = [_heading(forest, digits)]
     for tree in range(forest.n_trees):
         parts.append("\n".join([f"tree {tree}", *_tree_lines(forest, tree, digits)]))
-    if not forest.is_axis:
+    if len(forest.scored_features):
         parts.append(_score_text(forest))
     return "\n\n".join(parts) + "\n"
 
@@ -71,7 +71,7 @@ def to_dot(forest: Forest, tree: int = 0, *, digits: int = 4) -> str:
     for node in range(first, last):
         name = f"n{node - first}"
         if forest.feature[node] == LEAF:
-            label = leaf_text(forest, node, digits)
+            label = one_line(leaf_text(forest, node, digits), 140)
             color = DOT_COLORS["low" if forest.value[node].sum() < 0 else "high"]
             nodes.append((name, {"label": label, "shape": "box", "style": "rounded", "color": color}))
             continue
@@ -98,11 +98,17 @@ def tree_span(forest: Forest, tree: int) -> tuple[int, int]:
 
 
 def leaf_text(forest: Forest, node: int, digits: int = 4) -> str:
-    """Return the value of a leaf: a number, or numbers in brackets; signed where it is added to a score."""
-    values = forest.value[node]
-    if len(values) == 1:
-        return short_number(float(values[0]), digits, signed=_signed(forest))
-    return "[" + ", ".join(short_number(float(v), digits, signed=_signed(forest)) for v in values) + "]"
+    """Return what a leaf gives: a number, or numbers in brackets; signed where it is added to a score; with its slopes, if any."""
+    texts = [short_number(float(v), digits, signed=_signed(forest)) for v in forest.value[node]]
+    if forest.has_slopes:
+        texts = [text + _slope_text(forest, node, k, digits) for k, text in enumerate(texts)]
+    return texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
+
+
+def _slope_text(forest: Forest, node: int, output: int, digits: int) -> str:
+    features = np.flatnonzero(forest.leaf_slope[node, output]).tolist()
+    text = weighted_text(forest, features, forest.leaf_slope[node, output, features].tolist(), digits)
+    return "" if not text else f" - {one_line(text[1:])}" if text.startswith("-") else f" + {one_line(text)}"
 
 
 def short_number(value: float, digits: int = 4, *, signed: bool = False) -> str:
@@ -170,7 +176,7 @@ def _tree_lines(forest: Forest, tree: int, digits: int) -> list[str]:
 # --- scores of oblique nodes ----------------------------------------------------------------------------------------------------
 def _score_text(forest: Forest) -> str:
     lines = ["scores (0 where the column is missing, unless it is asked whether it is)"]
-    for f in np.unique(forest.term_feature).tolist():
+    for f in forest.scored_features.tolist():
         feature = forest.schema.features[f]
         lines.append(f"score({one_line(feature.name)}): {_steps(forest, f, feature)}")
     return "\n".join(lines)

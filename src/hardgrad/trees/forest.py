@@ -1,13 +1,13 @@
 """Forest: the exact decision forest, flat NumPy arrays with reference semantics. Never imports torch.
 
 Every faster runtime and every export restates what is defined here: which leaf a row reaches, the order in which leaf values are summed,
-and how a score becomes a prediction. Transformations are in `forest_transform`, construction from parts in `forest_build`.
+and how a score becomes a prediction. What a node asks and a leaf gives is in `forest_sums`, construction from parts in `forest_build`.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import InitVar, asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,43 +18,18 @@ from numpy.typing import NDArray
 from hardgrad.core.errors import ArtifactError
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, Link, TableModel, Task
+from hardgrad.trees.forest_sums import feature_scores, goes_left, leaf_outputs, require_present
+from hardgrad.trees.packing import Packing
 
 Aggregation = Literal["sum", "mean"]
 
 LEAF = -1
 OBLIQUE = -2
+LINEAR = -3
 MAX_WEIGHT = 1023
 MAX_SCORE = 2047
 MAX_TERMS = 4
 BLOCK = 1024
-
-
-@dataclass(frozen=True)
-class Packing:
-    """The grids that a forest with a byte budget lives on: what its packed C form stores instead of doubles.
-
-    Parameters
-    ----------
-    threshold_bits, leaf_bits : width of a code.
-    features : features that have a grid; low, step : float32 and bfloat16 values, one a feature; threshold = low + step * code.
-    leaf_step : float32 values, one an output; a leaf value is a whole multiple of it.
-    missing_code : a missing value goes left iff the code of the threshold is at least this.
-    has_missing : whether missing values were seen in training (else `missing_code` is not stored).
-    weight_bits, sum_bits : width of a weight and of a threshold on a sum, for oblique nodes; 0 where there are none.
-    sum_step : the threshold of an oblique node is a whole multiple of it.
-    """
-
-    threshold_bits: int
-    leaf_bits: int
-    features: tuple[int, ...]
-    low: tuple[float, ...]
-    step: tuple[float, ...]
-    leaf_step: tuple[float, ...]
-    missing_code: tuple[int, ...]
-    has_missing: bool
-    weight_bits: int = 0
-    sum_bits: int = 0
-    sum_step: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +39,16 @@ class Forest(TableModel, kind="forest"):
     Parameters
     ----------
     schema : raw columns and the features derived from them.
-    feature : int32 [nodes]; the feature that an axis node tests, -1 at a leaf, -2 at an oblique node.
-    threshold : float64 [nodes]; a row goes left iff its feature (or integer sum, at an oblique node) is <= threshold.
+    feature : int32 [nodes]; the feature that an axis node tests, -1 at a leaf, -2 at an oblique node, -3 at a linear node.
+    threshold : float64 [nodes]; a row goes left iff its feature (or the sum, at an oblique or linear node) is <= threshold.
     left, right : int32 [nodes]; absolute node numbers, -1 at a leaf.
     default_left : bool [nodes]; the side of a missing value at an axis node (a missing value scores 0 at an oblique one).
     value : float64 [nodes, outputs]; leaf values, 0 at inner nodes.
     tree_offset : int32 [trees + 1]; tree e owns the nodes `tree_offset[e]:tree_offset[e + 1]`, its root first.
     base : float64 [outputs]; where the sum starts.
-    term_offset : int32 [nodes + 1]; node i owns the terms `term_offset[i]:term_offset[i + 1]` (1 to 4 at an oblique node, else none).
-    term_feature, term_weight : int32 [terms]; weights are within +-1023.
+    term_offset : int32 [nodes + 1]; node i owns the terms `term_offset[i]:term_offset[i + 1]`: 1 to 4 at an oblique node, 1 or more
+        at a linear one, else none.
+    term_feature, term_weight : int32 [terms]; integer weights of oblique nodes, within +-1023; 0 at the terms of a linear node.
     cut_offset : int32 [features + 1]; feature f owns the cuts `cut_offset[f]:cut_offset[f + 1]`.
     cut : float64 [cuts]; strictly increasing within a feature.
     score : int32 [cuts + features]; feature f owns `score[cut_offset[f] + f:cut_offset[f + 1] + f + 1]`, the integer score of each
@@ -83,6 +59,15 @@ class Forest(TableModel, kind="forest"):
     classes : the class labels, empty for regression.
     target : name of the column that was learned, may be empty.
     packing : the grids of thresholds and leaves, for a forest that was made to fit a number of bytes.
+    linear_weight : float64 [terms], or [0] where no node is linear; real weights of linear nodes, 0 at the terms of oblique ones.
+    leaf_slope : float64 [nodes, outputs, features], or [0, 0, 0] where leaves are constant; a leaf gives `value + slope . x`
+        (regression only), 0 at inner nodes.
+    expects_slopes : not kept; True where a file promises `leaf_slope`, so that a file that lost it is refused.
+
+    A linear node sums `weight * x[feature]`, raw values instead of integer scores, in the order of its terms; an affine leaf starts at
+    its value and adds `slope * x` in the order of the features, leaving out slopes of 0. Every product and every sum is rounded to a
+    double (never fused), so that every engine gives the same bits. A sum that is NaN (infinity less infinity, infinity times 0) goes
+    right. Values that are weighed may not be missing: scoring such a row raises `DataError`.
 
     Examples
     --------
@@ -113,6 +98,9 @@ class Forest(TableModel, kind="forest"):
     classes: tuple[Label, ...] = ()
     target: str = ""
     packing: Packing | None = None
+    linear_weight: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    leaf_slope: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0, 0)))
+    expects_slopes: InitVar[bool] = False
 
     _dtypes: ClassVar[dict[str, tuple[type, int]]] = {
         "feature": (np.int32, 1),
@@ -129,9 +117,11 @@ class Forest(TableModel, kind="forest"):
         "cut_offset": (np.int32, 1),
         "cut": (np.float64, 1),
         "score": (np.int32, 1),
+        "linear_weight": (np.float64, 1),
+        "leaf_slope": (np.float64, 3),
     }
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, expects_slopes: bool) -> None:
         from hardgrad.trees.forest_check import check_forest
 
         for name, (dtype, ndim) in self._dtypes.items():
@@ -145,6 +135,8 @@ class Forest(TableModel, kind="forest"):
                 array.flags.writeable = False
                 object.__setattr__(self, name, array)
         check_forest(self)
+        if expects_slopes and not self.has_slopes:
+            raise ArtifactError("not a forest: its leaves are affine, but 'leaf_slope' is not there.")
 
     # --- shape ---------------------------------------------------------------------------------------------------------------
     @property
@@ -168,9 +160,37 @@ class Forest(TableModel, kind="forest"):
         return len(self.base)
 
     @property
+    def is_plain(self) -> bool:
+        """True where nodes compare a feature or an integer sum, and leaves are constant."""
+        return not (self.has_linear or self.has_slopes)
+
+    @property
     def is_axis(self) -> bool:
         """True where every inner node tests a single feature against a threshold."""
-        return not bool((self.feature == OBLIQUE).any())
+        return not bool((self.feature < LEAF).any())
+
+    @cached_property
+    def has_linear(self) -> bool:
+        """True where some node sums real weights."""
+        return bool((self.feature == LINEAR).any())
+
+    @property
+    def has_slopes(self) -> bool:
+        """True where leaves are affine."""
+        return self.leaf_slope.size > 0
+
+    @cached_property
+    def weighted_features(self) -> NDArray[np.int64]:
+        """Numbers of the features that linear nodes or slopes weigh, sorted: their values may not be missing. Usually none."""
+        linear = np.repeat(self.feature == LINEAR, np.diff(self.term_offset))
+        sloped = np.flatnonzero(self.leaf_slope.any(axis=(0, 1))) if self.has_slopes else np.empty(0, int)
+        return np.union1d(self.term_feature[linear], sloped).astype(np.int64)
+
+    @cached_property
+    def scored_features(self) -> NDArray[np.int64]:
+        """Numbers of the features whose integer score some oblique node uses, sorted."""
+        oblique = np.repeat(self.feature == OBLIQUE, np.diff(self.term_offset))
+        return np.unique(self.term_feature[oblique]).astype(np.int64)
 
     @cached_property
     def node_depth(self) -> NDArray[np.int32]:
@@ -190,15 +210,16 @@ class Forest(TableModel, kind="forest"):
         return int(self.node_depth.max(initial=0))
 
     def used_features(self) -> NDArray[np.int64]:
-        """Return the numbers of the features that some node tests, sorted."""
+        """Return the numbers of the features that some node tests or a slope multiplies, sorted."""
         axis = self.feature[self.feature >= 0].astype(np.int64)
-        return np.unique(np.concatenate([axis, self.term_feature.astype(np.int64)]))
+        return np.unique(np.concatenate([axis, self.scored_features, self.weighted_features]))
 
     def sizes(self) -> list[tuple[int, str]]:
         """Return trees, leaves and the bytes of data that the smallest C export carries (see `TableModel.sizes`)."""
         from hardgrad.trees.packed import size_in_bytes
 
-        return [(self.n_trees, "tree"), (self.n_leaves, "leaf"), (int(size_in_bytes(self)), "byte")]
+        size = int(size_in_bytes(self)) if self.is_plain else super().sizes()[0][0]
+        return [(self.n_trees, "tree"), (self.n_leaves, "leaf"), (size, "byte")]
 
     # --- reference semantics -------------------------------------------------------------------------------------------------
     def apply(self, table: Any) -> NDArray[np.int32]:
@@ -207,6 +228,7 @@ class Forest(TableModel, kind="forest"):
 
     def apply_encoded(self, X: NDArray[np.float64]) -> NDArray[np.int32]:
         """Return the leaves for an encoded matrix X [n, features] (see `apply`)."""
+        require_present(self, X)
         scores = self.feature_scores(X)
         leaves = np.empty((len(X), self.n_trees), dtype=np.int32)
         for start in range(0, len(X), BLOCK):  # all trees of a block of rows at once
@@ -216,70 +238,57 @@ class Forest(TableModel, kind="forest"):
             active = np.flatnonzero(self.feature[node] != LEAF)
             while len(active):
                 at = node[active]
-                go_left = self._goes_left(X, scores, row[active], at)
+                go_left = goes_left(self, X, scores, row[active], at)
                 node[active] = np.where(go_left, self.left[at], self.right[at])
                 active = active[self.feature[node[active]] != LEAF]
             block[:] = node.reshape(block.shape)
         return leaves
 
-    def _goes_left(
-        self,
-        X: NDArray[np.float64],
-        scores: NDArray[np.int64],
-        rows: NDArray[np.int64],
-        nodes: NDArray[np.int64],
-    ) -> NDArray[np.bool_]:
-        feature = self.feature[nodes]
-        x = X[rows, np.maximum(feature, 0)]
-        with np.errstate(invalid="ignore"):
-            left = np.where(np.isnan(x), self.default_left[nodes], x <= self.threshold[nodes])
-        oblique = np.flatnonzero(feature == OBLIQUE)
-        if len(oblique):
-            first = self.term_offset[nodes[oblique]]
-            count = self.term_offset[nodes[oblique] + 1] - first
-            total = np.zeros(len(oblique), dtype=np.int64)
-            for k in range(int(count.max())):
-                has = np.flatnonzero(count > k)
-                term = first[has] + k
-                total[has] += self.term_weight[term] * scores[rows[oblique[has]], self.term_feature[term]]
-            left[oblique] = total <= self.threshold[nodes[oblique]]
-        return left
-
     def feature_scores(self, X: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the integer score of every feature, int64 [n, features]; 0 where missing or never used by an oblique node."""
-        scores = np.zeros(X.shape, dtype=np.int64)
-        for f in np.unique(self.term_feature):
-            cuts = self.cut[self.cut_offset[f] : self.cut_offset[f + 1]]
-            table = self.score[self.cut_offset[f] + f : self.cut_offset[f + 1] + f + 1]
-            scores[:, f] = np.where(np.isnan(X[:, f]), 0, table[np.searchsorted(cuts, X[:, f], side="left")])
-        return scores
+        return feature_scores(self, X)
 
-    def sum_leaves(self, leaves: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Sum leaf values [n, trees] -> raw scores [n, outputs], in double and in tree order: the order is part of the contract."""
+    def sum_leaves(
+        self, leaves: NDArray[np.int32], X: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Sum leaf values [n, trees] -> raw scores [n, outputs], in double and in tree order: the order is part of the contract.
+
+        X, the encoded rows [n, features], is needed where leaves are affine.
+        """
         raw = np.repeat(self.base[None, :], len(leaves), axis=0)
-        for tree in range(self.n_trees):
-            raw += self.value[leaves[:, tree]]
+        expected: Literal["ignore", "warn"] = (
+            "ignore" if self.has_slopes else "warn"
+        )  # an affine leaf may meet infinities
+        with np.errstate(invalid=expected, over=expected):
+            for tree in range(self.n_trees):
+                raw += leaf_outputs(self, leaves[:, tree], X)
         return raw / self.n_trees if self.aggregation == "mean" and self.n_trees else raw
 
     def predict_raw_encoded(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the raw scores, float64 [n, outputs], of an encoded matrix X [n, features]."""
-        return self.sum_leaves(self.apply_encoded(X))
+        """Return the raw scores, float64 [n, outputs], of an encoded matrix X. Raises `DataError` where a weighed value is missing."""
+        return self.sum_leaves(self.apply_encoded(X), X)
 
     def decision_path(self, table: Any, row: int = 0) -> list[list[int]]:
         """Return the nodes that one row passes in each tree, root first, leaf last."""
         X = self.encode(table)[row : row + 1]
+        require_present(self, X)
         scores = self.feature_scores(X)
         paths = []
         for tree in range(self.n_trees):
             path = [int(self.tree_offset[tree])]
             while self.feature[path[-1]] != LEAF:
                 at = np.array([path[-1]])
-                go_left = bool(self._goes_left(X, scores, np.array([0]), at)[0])
-                path.append(int(self.left[path[-1]] if go_left else self.right[path[-1]]))
+                left = bool(goes_left(self, X, scores, np.array([0]), at)[0])
+                path.append(int(self.left[path[-1]] if left else self.right[path[-1]]))
             paths.append(path)
         return paths
 
     # --- on disk -------------------------------------------------------------------------------------------------------------
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays by name; those that are not used are left out."""
+        found = super().arrays()
+        return {k: v for k, v in found.items() if v.size or k not in ("linear_weight", "leaf_slope")}
+
     def metadata_to_json(self) -> dict[str, Any]:
         """Return the schema and the plain fields in a form that `json` can write."""
         return {
@@ -290,6 +299,7 @@ class Forest(TableModel, kind="forest"):
             "classes": list(self.classes),
             "target": self.target,
             **({"packing": asdict(self.packing)} if self.packing else {}),
+            **({"affine_leaves": True} if self.has_slopes else {}),
         }
 
     @classmethod
@@ -303,6 +313,7 @@ class Forest(TableModel, kind="forest"):
             plain["packing"] = Packing(**grids)
         return {
             **plain,
+            "expects_slopes": metadata.get("affine_leaves") is True,
             "classes": tuple(metadata["classes"]),
             "schema": TableSchema.from_json(metadata["schema"]),
         }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hardgrad.core.errors import ArtifactError
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, Link, Task
-from hardgrad.trees.forest import LEAF, OBLIQUE, Aggregation, Forest
+from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Aggregation, Forest
 
 Node = Mapping[str, Any]
 
@@ -19,8 +19,8 @@ Node = Mapping[str, Any]
 class ForestBuilder:
     """Collects nodes in preorder and hands over a `Forest`.
 
-    A tree is added node by node: `start_tree`, then for each node in preorder `add_leaf`, `add_axis` or `add_oblique`; the left subtree
-    of a node follows it directly, then its right subtree.
+    A tree is added node by node: `start_tree`, then for each node in preorder `add_leaf`, `add_axis`, `add_oblique` or `add_linear`; the
+    left subtree of a node follows it directly, then its right subtree.
     """
 
     def __init__(self, schema: TableSchema, n_outputs: int = 1) -> None:
@@ -33,7 +33,8 @@ class ForestBuilder:
         self._default_left: list[bool] = []
         self._value: list[Sequence[float] | NDArray[np.float64]] = []
         self._tree_offset: list[int] = []
-        self._terms: list[list[tuple[int, int]]] = []
+        self._terms: list[Sequence[tuple[int, float]]] = []
+        self._slopes: dict[int, NDArray[np.float64]] = {}
         self._waiting: list[int] = []
 
     def start_tree(self) -> None:
@@ -48,7 +49,12 @@ class ForestBuilder:
             )
 
     def _add(
-        self, feature: int, threshold: float, default_left: bool, value: Any, terms: list[tuple[int, int]]
+        self,
+        feature: int,
+        threshold: float,
+        default_left: bool,
+        value: Any,
+        terms: Sequence[tuple[int, float]],
     ) -> int:
         number = len(self._feature)
         if self._waiting:
@@ -71,11 +77,23 @@ class ForestBuilder:
             self._waiting.append(number)
         return number
 
-    def add_leaf(self, value: float | Sequence[float] | NDArray[np.float64]) -> int:
-        """Add a leaf with one value an output and return its number."""
-        return self._add(
-            LEAF, 0.0, False, np.broadcast_to(np.asarray(value, dtype=np.float64), (self.n_outputs,)), []
-        )
+    def add_leaf(
+        self,
+        value: float | Sequence[float] | NDArray[np.float64],
+        slope: Sequence[float] | NDArray[np.float64] | None = None,
+    ) -> int:
+        """Add a leaf with one value an output and, where it is affine, a slope [outputs, features]; return its number."""
+        values = np.broadcast_to(np.asarray(value, dtype=np.float64), (self.n_outputs,))
+        number = self._add(LEAF, 0.0, False, values, [])
+        if slope is not None:
+            steep = np.asarray(slope, dtype=np.float64)
+            expected = (self.n_outputs, len(self.schema.features))
+            if steep.shape != expected:
+                raise ArtifactError(
+                    f"a slope has shape {steep.shape}, expected [outputs, features] = {expected}."
+                )
+            self._slopes[number] = steep
+        return number
 
     def add_axis(self, feature: int, threshold: float, default_left: bool = False) -> int:
         """Add a node that sends a row left iff `x[feature] <= threshold` and return its number."""
@@ -85,6 +103,11 @@ class ForestBuilder:
         """Add a node that sends a row left iff the sum of weight * score(feature) is <= threshold; terms are (feature, weight)."""
         pairs = [(int(feature), int(weight)) for feature, weight in terms]
         return self._add(OBLIQUE, float(threshold), False, np.zeros(self.n_outputs), pairs)
+
+    def add_linear(self, terms: Sequence[tuple[int, float]], threshold: float) -> int:
+        """Add a node that sends a row left iff the sum of weight * x[feature], in this order, is <= threshold; return its number."""
+        pairs = [(int(feature), float(weight)) for feature, weight in terms]
+        return self._add(LINEAR, float(threshold), False, np.zeros(self.n_outputs), pairs)
 
     def finish(
         self,
@@ -99,8 +122,15 @@ class ForestBuilder:
     ) -> Forest:
         """Return the forest. `score_tables` maps a feature to its (cuts, integer scores), needed where an oblique node uses it."""
         self._require_complete()
-        cut_offset, cut, score = _tables(len(self.schema.features), score_tables or {})
+        n_features = len(self.schema.features)
+        cut_offset, cut, score = _tables(n_features, score_tables or {})
         terms = [term for node in self._terms for term in node]
+        linear = [f == LINEAR for f, node in zip(self._feature, self._terms, strict=True) for _ in node]
+        whole = [0 if real else weight for (_, weight), real in zip(terms, linear, strict=True)]
+        real = [weight if real else 0.0 for (_, weight), real in zip(terms, linear, strict=True)]
+        slope = np.zeros((len(self._feature) if self._slopes else 0, self.n_outputs, n_features))
+        for node, own in self._slopes.items():
+            slope[node] = own
         return Forest(
             schema=self.schema,
             feature=np.array(self._feature, dtype=np.int32),
@@ -113,7 +143,7 @@ class ForestBuilder:
             base=np.zeros(self.n_outputs) if base is None else np.asarray(base, dtype=np.float64).reshape(-1),
             term_offset=np.cumsum([0, *(len(node) for node in self._terms)]).astype(np.int32),
             term_feature=np.array([feature for feature, _ in terms], dtype=np.int32),
-            term_weight=np.array([weight for _, weight in terms], dtype=np.int32),
+            term_weight=np.array(whole, dtype=np.int32),
             cut_offset=cut_offset,
             cut=cut,
             score=score,
@@ -122,6 +152,8 @@ class ForestBuilder:
             task=task,
             classes=tuple(classes),
             target=target,
+            linear_weight=np.array(real if any(linear) else [], dtype=np.float64),
+            leaf_slope=slope if slope.any() else np.empty((0, 0, 0)),
         )
 
 
@@ -152,8 +184,9 @@ def forest_from_trees(
 
     Parameters
     ----------
-    trees : each node is `{"value": v}`, `{"feature": f, "threshold": t, "left": .., "right": ..}` (optional `"default_left"`), or
-        `{"terms": [(feature, weight), ..], "threshold": t, "left": .., "right": ..}`.
+    trees : each node is `{"value": v}` (optional `"slope": [outputs, features]`), `{"feature": f, "threshold": t, "left": ..,
+        "right": ..}` (optional `"default_left"`), or with `"terms": [(feature, integer weight), ..]` on scores, or
+        `"linear": [(feature, real weight), ..]` on values, instead of the feature.
     columns : names of numeric columns, or a schema.
     n_outputs : values a leaf, found from the first leaf by default.
     options : passed to `ForestBuilder.finish`: base, score_tables, link, aggregation, task, classes, target.
@@ -175,10 +208,12 @@ def forest_from_trees(
         while stack:
             here: Node = stack.pop()
             if "value" in here:
-                builder.add_leaf(here["value"])
+                builder.add_leaf(here["value"], here.get("slope"))
                 continue
             if "terms" in here:
                 builder.add_oblique(here["terms"], here["threshold"])
+            elif "linear" in here:
+                builder.add_linear(here["linear"], here["threshold"])
             else:
                 builder.add_axis(here["feature"], here["threshold"], here.get("default_left", False))
             stack += [here["right"], here["left"]]

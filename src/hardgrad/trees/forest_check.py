@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardgrad.core.errors import ArtifactError
 
@@ -17,6 +18,7 @@ def check_forest(forest: Forest) -> None:
     _check_lengths(forest)
     _check_nodes(forest)
     _check_terms(forest)
+    _check_slopes(forest)
     _check_tables(forest)
     _check_output(forest)
 
@@ -53,7 +55,7 @@ def _check_nodes(f: Forest) -> None:
     n = f.n_nodes
     leaf = f.feature == -1
     _require(
-        np.all((f.feature >= -2) & (f.feature < f.n_features)), "a node tests a feature that is not there"
+        np.all((f.feature >= -3) & (f.feature < f.n_features)), "a node tests a feature that is not there"
     )
     _require(
         np.all((f.left == -1) == leaf) and np.all((f.right == -1) == leaf),
@@ -83,11 +85,9 @@ def _check_terms(f: Forest) -> None:
     from hardgrad.trees.forest import MAX_TERMS, MAX_WEIGHT
 
     count = np.diff(f.term_offset)
-    oblique = f.feature == -2
-    _require(
-        np.all((count > 0) == oblique) and np.all(count <= MAX_TERMS),
-        f"oblique nodes have 1 to {MAX_TERMS} terms",
-    )
+    oblique, linear = f.feature == -2, f.feature == -3
+    _require(np.all((count > 0) == (oblique | linear)), "oblique and linear nodes, and no others, have terms")
+    _require(np.all(count[oblique] <= MAX_TERMS), f"oblique nodes have 1 to {MAX_TERMS} terms")
     _require(
         np.all((f.term_feature >= 0) & (f.term_feature < f.n_features)),
         "a term uses a feature that is not there",
@@ -101,6 +101,29 @@ def _check_terms(f: Forest) -> None:
         np.all(np.abs(whole) < 2**24) and np.all(whole == np.floor(whole)),
         "an oblique threshold is not whole",
     )
+    _check_real_weights(f, np.repeat(linear, count))
+
+
+def _check_real_weights(f: Forest, linear: NDArray[np.bool_]) -> None:
+    """`linear` tells which terms belong to linear nodes, bool [terms]."""
+    expected = len(linear) if linear.any() else 0
+    _require(len(f.linear_weight) == expected, f"'linear_weight' must have {expected} entries")
+    if expected:
+        _require(np.isfinite(f.linear_weight).all(), "a weight of a linear node is not finite")
+        _require(not f.linear_weight[~linear].any(), "an oblique node has a real weight")
+        _require(not f.term_weight[linear].any(), "a linear node has an integer weight")
+
+
+def _check_slopes(f: Forest) -> None:
+    if f.leaf_slope.shape == (0, 0, 0):
+        return
+    expected = (f.n_nodes, f.n_outputs, f.n_features)
+    _require(
+        f.leaf_slope.shape == expected and f.leaf_slope.size > 0, f"'leaf_slope' must be of shape {expected}"
+    )
+    _require(np.isfinite(f.leaf_slope).all(), "a slope is not finite")
+    _require(not f.leaf_slope[f.feature != -1].any(), "an inner node has a slope")
+    _require(f.task == "regression", "affine leaves are for regression; a class needs constant leaves")
 
 
 def _check_tables(f: Forest) -> None:

@@ -34,7 +34,7 @@ class Goal:
 
     def reached(self, X: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell for each encoded row whether the exact forest gives the wished answer."""
-        raw = self.forest.sum_leaves(self.forest.apply_encoded(X))
+        raw = self.forest.sum_leaves(self.forest.apply_encoded(X), X)
         if self.limit is not None:
             value, rising = self.limit
             return np.asarray(raw[:, 0] >= value if rising else raw[:, 0] <= value)

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ArtifactError, ExportError
-from hardgrad.trees.forest import LEAF, OBLIQUE, Forest, Packing
+from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 from hardgrad.trees.forest_build import ForestBuilder
+from hardgrad.trees.forest_sums import require_plain
+from hardgrad.trees.packing import Packing
 
 HEADER = struct.Struct("<BBHHBB")
 OBLIQUE_HEADER = struct.Struct("<BBH")
@@ -45,6 +47,7 @@ def grid_scores(bits: int) -> NDArray[np.int32]:
 
 def packed_features(forest: Forest) -> list[int]:
     """Return the features that nodes test, ascending. Raises `ExportError` for oblique nodes that are on no grid."""
+    require_plain(forest, "the packed form", "Use to_c(form='double').")
     if not forest.is_axis and (forest.packing is None or not forest.packing.weight_bits):
         raise ExportError(
             "the packed form holds few-bit weights; this forest has oblique nodes with full ones. Train with a byte budget."
@@ -276,17 +279,21 @@ def category_bytes(forest: Forest, used: list[int]) -> int:
 def size_in_bytes(forest: Forest) -> int:
     """Return the bytes of data of the smallest exact C form: packed where the forest has a packing, else the plain arrays.
 
-    Plain: 8 bytes of threshold, 2 of feature and 2 of child a node, 8 an output of a leaf, 4 a term, 10 a cut, 2 a score.
+    Plain: 8 bytes of threshold, 2 of feature and 2 of child a node, 8 an output of a leaf, 4 a term, 10 a cut, 2 a score; 10 a term of
+    a linear node and a slope of an affine leaf.
     """
     if forest.packing is not None:
         return packed_size(forest)
     inner = forest.n_nodes - forest.n_leaves
     used = [int(f) for f in forest.used_features()]
-    tables = 4 * len(forest.term_feature) + 10 * len(forest.cut)
+    real = int((np.diff(forest.term_offset) * (forest.feature == LINEAR)).sum())
+    tables = 4 * (len(forest.term_feature) - real) + 10 * len(forest.cut)
+    tables += 10 * (real + int(np.count_nonzero(forest.leaf_slope)))
     return 12 * inner + 8 * forest.n_outputs * forest.n_leaves + tables + category_bytes(forest, used)
 
 
 def _need_packing(forest: Forest) -> Packing:
+    require_plain(forest, "the packed form", "Use to_c(form='double').")
     if forest.packing is None:
         raise ExportError(
             "this forest has no packed form: its thresholds and leaves are full doubles. Train it with a byte budget "
@@ -303,7 +310,10 @@ def simplify_categories(forest: Forest) -> Forest:
     schema, packing = forest.schema, forest.packing
     features, columns = list(schema.features), list(schema.columns)
     threshold = forest.threshold.copy()
-    oblique = set(forest.term_feature.tolist())
+    oblique = {
+        *forest.scored_features.tolist(),
+        *forest.weighted_features.tolist(),
+    }  # their codes have a meaning
     for i, column in enumerate(schema.columns):
         mine = [
             f for f, feature in enumerate(features) if feature.column == i and feature.transform == "codes"

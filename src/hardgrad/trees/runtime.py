@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import ExportError, ParameterError, SchemaError
 from hardgrad.trees.forest import Forest
+from hardgrad.trees.forest_sums import require_present
 
 Engine = Literal["auto", "c", "numba", "numpy"]
 ENGINES: tuple[Engine, ...] = ("auto", "c", "numba", "numpy")
@@ -59,6 +60,7 @@ class Runtime:
         self.n_jobs = n_jobs
         self._kernel = kernel
         self._n_features = forest.n_features
+        self._weighted = len(forest.weighted_features) > 0
 
     # --- tables of raw columns -----------------------------------------------------------------------------------------------
     def predict(self, table: Any) -> NDArray[Any]:
@@ -114,6 +116,8 @@ class Runtime:
                 f"got an encoded matrix of shape {X.shape}; the forest expects [n, {self._n_features}], one column a feature. "
                 "Use the methods without '_encoded' for raw columns."
             )
+        if self._weighted:
+            require_present(self.forest, X)
         return X
 
     def _in_blocks(
@@ -192,11 +196,13 @@ def _kernel(forest: Forest, engine: str) -> Kernel:
         return CKernel(build_tables(forest))
     try:
         from hardgrad.trees.runtime_numba import NumbaKernel
+        from hardgrad.trees.runtime_numba_weighted import NumbaWeightedKernel
     except ImportError as error:
         raise ExportError(
             f"the numba runtime needs numba: {error}. pip install numba, or use engine 'c' or 'numpy'."
         ) from error
-    return NumbaKernel(build_tables(forest))
+    tables = build_tables(forest)
+    return NumbaWeightedKernel(tables) if tables.is_weighted else NumbaKernel(tables)
 
 
 def effective_jobs(n_jobs: int | None) -> int:

@@ -20,12 +20,12 @@ from hardgrad.trees.runtime_tables import Tables
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off")
 TARGET = ("-march=native",)
 NUMBERS = (
-    "n_features", "n_used", "n_oblique", "n_trees", "n_outputs", "n_slots", "n_scratch", "n_tested", "wide", "mean"
+    "n_features", "n_used", "n_oblique", "n_linear", "n_trees", "n_outputs", "n_slots", "n_scratch", "n_tested", "wide", "mean"
 )  # fmt: skip
 ARRAYS = (
     "used", "step", "root", "value", "node", "base", "term_offset", "term_feature", "term_weight", "limit",
     "cut_offset", "cut", "score_offset", "score", "rank_offset", "rank_cut", "low_slot", "high_slot", "high_rank", "test",
-    "test_offset", "oblique_offset", "leaf_offset", "tested",
+    "test_offset", "oblique_offset", "leaf_offset", "tested", "linear", "linear_weight", "slope",
 )  # fmt: skip
 
 
@@ -47,7 +47,8 @@ class CKernel:
         pointers = {name: getattr(tables, name).ctypes.data for name in ARRAYS}
         self._struct = _ForestStruct(**numbers, **pointers)
         self._forest = ctypes.addressof(self._struct)
-        self._run, self._run_with_gil = _functions(TARGET)
+        name = "affine" if tables.slope.size else "linear" if tables.n_linear else ""
+        self._run, self._run_with_gil = _functions(TARGET, f"hardgrad_run_{name}".rstrip("_"))
         self._n_outputs = tables.n_outputs
         self._row = ctypes.c_double * tables.n_outputs
 
@@ -71,11 +72,16 @@ class CKernel:
 
 
 @functools.cache
-def _functions(target: tuple[str, ...]) -> tuple[ctypes._NamedFuncPointer, ctypes._NamedFuncPointer]:
-    """The compiled function twice: releasing the interpreter lock, and keeping it."""
+def _functions(
+    target: tuple[str, ...], name: str
+) -> tuple[ctypes._NamedFuncPointer, ctypes._NamedFuncPointer]:
+    """The compiled function of a name twice: releasing the interpreter lock, and keeping it."""
     folder = resources.files("hardgrad.trees")
     source = (folder / "runtime_kernel.c").read_text(encoding="utf-8")
-    headers = {"runtime_cells.h": (folder / "runtime_cells.h").read_text(encoding="utf-8")}
+    headers = {
+        file: (folder / file).read_text(encoding="utf-8")
+        for file in ("runtime_cells.h", "runtime_weighted.h")
+    }
     try:
         library = compile_shared(source, flags=(*FLAGS, *target), name="hardgrad_runtime", headers=headers)
     except ExportError as error:
@@ -84,7 +90,7 @@ def _functions(target: tuple[str, ...]) -> tuple[ctypes._NamedFuncPointer, ctype
         # Some compilers have no notion of "native" on some processors.
         library = compile_shared(source, flags=FLAGS, name="hardgrad_runtime", headers=headers)
     with_gil = ctypes.PyDLL(library._name)
-    functions = (library.hardgrad_run, with_gil.hardgrad_run)
+    functions = (library[name], with_gil[name])
     for function in functions:
         function.argtypes = [
             ctypes.c_void_p,

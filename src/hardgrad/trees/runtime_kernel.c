@@ -19,7 +19,7 @@ typedef struct { double threshold; int32_t slot, child; } step_t;
 
 /* Mirrored field by field in runtime_c.py. */
 typedef struct {
-    int64_t n_features, n_used, n_oblique, n_trees, n_outputs, n_slots, n_scratch, n_tested, wide, mean;
+    int64_t n_features, n_used, n_oblique, n_linear, n_trees, n_outputs, n_slots, n_scratch, n_tested, wide, mean;
     const int32_t *used;
     const step_t *step;
     const int32_t *root;
@@ -35,6 +35,8 @@ typedef struct {
     const int32_t *low_slot, *high_slot, *high_rank;
     const test_t *test;
     const int32_t *test_offset, *oblique_offset, *leaf_offset, *tested;
+    const int32_t *linear; /* these three are for runtime_weighted.h */
+    const double *linear_weight, *slope;
 } forest_t;
 
 /* What one call works with: `rows` rows of `width` doubles for steps, `score[u * stride + r]` for oblique nodes, slots for tests. */
@@ -265,3 +267,5 @@ int hardgrad_run(const forest_t *f, const double *X, int64_t n, double *out, int
     free(memory);
     return 0;
 }
+
+#include "runtime_weighted.h"

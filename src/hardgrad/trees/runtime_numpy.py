@@ -27,6 +27,8 @@ class NumpyKernel:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        # Sums of weights and infinite values may be NaN; a plain forest has no such sums.
+        self._quiet: dict[str, Any] = {"invalid": "ignore", "over": "ignore"} if tables.is_weighted else {}
         self._cells = np.uint16 if tables.wide else np.uint8
         cell = np.stack([tables.test[:, 1], tables.test[:, 2], tables.test[:, 2] ^ tables.test[:, 3]], axis=1)
         self._cell = cell.astype(self._cells)
@@ -35,11 +37,10 @@ class NumpyKernel:
         """Raw scores of at most `few_rows` rows."""
         t = self._tables
         summands = np.concatenate(
-            [np.repeat(t.base[None, None], len(X), axis=0), t.value[self._step_trees(X)]], axis=1
+            [np.repeat(t.base[None, None], len(X), axis=0), self._outputs(self._step_trees(X), X)], axis=1
         )
-        raw: Doubles = np.add.accumulate(summands, axis=1)[
-            :, -1
-        ]  # in tree order, which `sum` does not promise
+        with np.errstate(**self._quiet):  # in tree order, which `sum` does not promise
+            raw: Doubles = np.add.accumulate(summands, axis=1)[:, -1]
         return raw / t.n_trees if t.mean and t.n_trees else raw
 
     def raw(self, X: Doubles, out: Doubles) -> None:
@@ -49,7 +50,8 @@ class NumpyKernel:
             block, scores = X[first : first + BLOCK], out[first : first + BLOCK]
             scores[:] = t.base
             for _, leaf in self._leaves(block):
-                scores += t.value[leaf]
+                with np.errstate(**self._quiet):
+                    scores += self._outputs(leaf, block)
             if t.mean and t.n_trees:
                 scores /= t.n_trees
 
@@ -62,11 +64,24 @@ class NumpyKernel:
             for e, leaf in self._leaves(X[first : first + BLOCK]):
                 out[first : first + BLOCK, e] = self._tables.node[leaf]
 
+    def _outputs(self, leaf: NDArray[np.int64], X: Doubles) -> Doubles:
+        """What leaves [n, ..] give to the rows of X: [n, .., outputs]."""
+        t = self._tables
+        total: Doubles = t.value[leaf]
+        if not t.slope.size:
+            return total
+        for u, feature in enumerate(t.used):
+            steep = t.slope[leaf, :, u]
+            x = X[:, feature].reshape(-1, *[1] * (steep.ndim - 1))
+            with np.errstate(**self._quiet):
+                total = np.where(steep != 0, total + steep * x, total)
+        return total
+
     def _leaves(self, X: Doubles) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Yield each tree and the leaf number of every row in it, in tree order."""
         t = self._tables
         slots = self._slots(X)
-        scores = self._scores(X) if t.n_oblique else np.empty((0, 0), dtype=np.int32)
+        scores = self._scores(X) if t.n_oblique > t.n_linear else np.empty((0, 0), dtype=np.int32)
         rows = self._laid_out(X) if t.n_tested < t.n_trees else np.empty(0)
         for e in range(t.n_trees):
             if t.tested[e]:
@@ -137,7 +152,7 @@ class NumpyKernel:
     def _step_trees(self, X: Doubles) -> NDArray[np.int64]:
         """The leaf number of each row in each tree, int64 [n, trees], by steps alone: all rows and trees at once."""
         t = self._tables
-        scores = self._scores(X) if t.n_oblique else np.empty((0, 0), dtype=np.int32)
+        scores = self._scores(X) if t.n_oblique > t.n_linear else np.empty((0, 0), dtype=np.int32)
         at = np.tile(t.root.astype(np.int64), len(X))
         lane = np.repeat(np.arange(len(X)), t.n_trees)
         return self._walk(at, lane, self._laid_out(X), scores).reshape(len(X), t.n_trees)
@@ -155,24 +170,43 @@ class NumpyKernel:
             slot = slots[here]
             right = ~(rows[mine * width + np.maximum(slot, 0)] <= threshold[here])
             if t.n_oblique:
-                oblique = np.flatnonzero(slot < 0)
-                right[oblique] = (
-                    self._oblique_sums(-1 - slot[oblique], mine[oblique], scores)
-                    > t.limit[-1 - slot[oblique]]
-                )
+                self._sum(right, slot, threshold[here], mine, rows, scores)
             below = child[here] + right
             moved = np.flatnonzero(below != here)
             moving = moving[moved]
             at[moving] = below[moved]
         return threshold[at].astype(np.int64)
 
-    def _oblique_sums(self, k: Ints, row: NDArray[np.int64], scores: Ints) -> NDArray[np.int64]:
-        """Sums of oblique nodes k, each for its row."""
+    def _sum(
+        self,
+        right: NDArray[np.bool_],
+        slot: Ints,
+        threshold: Doubles,
+        row: NDArray[np.int64],
+        rows: Doubles,
+        scores: Ints,
+    ) -> None:
+        """Fill in the sides of walks that stand at oblique or linear nodes."""
         t = self._tables
-        total = np.zeros(len(k), dtype=np.int64)
+        summed = np.flatnonzero(slot < 0)
+        linear = t.linear[-1 - slot[summed]] == 1
+        for chosen, real in ((summed[~linear], False), (summed[linear], True)):
+            if len(chosen):
+                total = self._sums(-1 - slot[chosen], row[chosen], rows, scores, real)
+                right[chosen] = ~(total <= threshold[chosen])
+
+    def _sums(self, k: Ints, row: NDArray[np.int64], rows: Doubles, scores: Ints, real: bool) -> NDArray[Any]:
+        """Sums of the nodes k with terms, each for its row: of weights times values (real), or of integer weights times scores."""
+        t = self._tables
+        width = 2 * t.n_used + 1
+        total = np.zeros(len(k), dtype=np.float64 if real else np.int64)
         count = t.term_offset[k + 1] - t.term_offset[k]
         for j in range(int(count.max(initial=0))):
             has = np.flatnonzero(count > j)
             term = t.term_offset[k[has]] + j
-            total[has] += t.term_weight[term] * scores[t.term_feature[term], row[has]]
+            if real:
+                with np.errstate(**self._quiet):
+                    total[has] += t.linear_weight[term] * rows[row[has] * width + t.term_feature[term]]
+            else:
+                total[has] += t.term_weight[term] * scores[t.term_feature[term], row[has]]
         return total

@@ -12,6 +12,9 @@ is no branch and no gather in that: it is three byte operations for 64 rows at a
 
 A missing value needs no flag: features have up to two *slots*, one in which missing ranks lowest (it goes left everywhere) and one in
 which it ranks highest. An oblique node becomes a test of a slot that holds whether its sum exceeds the limit.
+
+A forest with linear nodes or affine leaves has steps only: one real sum costs as much as many comparisons, so that following one path is
+cheaper than testing every node. Kernels walk such forests by functions of their own, and other forests do not pay for them.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.trees.forest import LEAF, OBLIQUE, Forest
+from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 
 Ints = NDArray[np.int32]
 Doubles = NDArray[np.float64]
@@ -36,17 +39,19 @@ MAX_TEST_LEAVES = 256
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one forest. U features are used, E trees, L leaves, K oblique nodes, S steps, N tests.
+    """The tables of one forest. U features are used, E trees, L leaves, K oblique or linear nodes, S steps, N tests.
 
     Attributes
     ----------
     used : int32 [U]; features that some node tests. Below, a feature is a position in this list.
     step : STEP [S]; a row goes to `child` if its slot is <= threshold, else to `child + 1`. Slots 0..U-1 hold the feature, U..2U-1 the
-        feature with -inf for missing, 2U holds -inf; -1 - k stands for oblique node k. A leaf has slot 2U and itself as child, so
-        rows stay there; its threshold is the number of the leaf.
+        feature with -inf for missing, 2U holds -inf; -1 - k stands for node k of those with terms. A leaf has slot 2U and itself as
+        child, so rows stay there; its threshold is the number of the leaf.
     root : int32 [E]; the steps where trees begin.
     value : float64 [L, C]; node : int32 [L], the node number of the leaf in the forest. base : float64 [C].
     term_offset : int32 [K + 1]; term_feature, term_weight : int32 [terms]; limit : int32 [K].
+    linear : int32 [K], 1 where the node is linear; linear_weight : float64 [terms], or [0] where none is.
+    slope : float64 [L, C, U] of affine leaves, or [0, 0, 0].
     cut_offset, score_offset : int32 [U + 1]; cut : float64, padded by +inf to 2**k - 1 a feature; score : int32.
     rank_offset : int32 [U + 1]; rank_cut : float64, sorted distinct thresholds of the feature in the tests, padded likewise.
     low_slot, high_slot : int32 [U]; slot of the feature's rank with missing lowest and highest, -1 where no test uses it.
@@ -69,6 +74,9 @@ class Tables:
     term_feature: Ints
     term_weight: Ints
     limit: Ints
+    linear: Ints
+    linear_weight: Doubles
+    slope: Doubles
     cut_offset: Ints
     cut: Doubles
     score_offset: Ints
@@ -96,8 +104,18 @@ class Tables:
 
     @property
     def n_oblique(self) -> int:
-        """Number of oblique nodes."""
+        """Number of oblique and linear nodes."""
         return len(self.limit)
+
+    @property
+    def n_linear(self) -> int:
+        """Number of linear nodes."""
+        return int(self.linear.sum())
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether some node is linear or leaves are affine."""
+        return self.n_linear > 0 or self.slope.size > 0
 
     @property
     def n_trees(self) -> int:
@@ -125,14 +143,15 @@ class _Builder:
         self.f = forest
         self.tree = np.repeat(np.arange(forest.n_trees), np.diff(forest.tree_offset))
         self.is_leaf = forest.feature == LEAF
-        self.oblique = np.flatnonzero(forest.feature == OBLIQUE)
+        self.oblique = np.flatnonzero((forest.feature == OBLIQUE) | (forest.feature == LINEAR))
         self.used = forest.used_features().astype(np.int32)
         self.position = np.zeros(max(forest.n_features, 1), dtype=np.int32)
         self.position[self.used] = np.arange(len(self.used))
         self._number_leaves()
         counts = np.bincount(self.tree[self.is_leaf], minlength=forest.n_trees)
         self.leaf_offset = _offsets(counts)
-        self.tested = counts <= MAX_TEST_LEAVES
+        plain = not (forest.has_linear or forest.has_slopes)
+        self.tested = (counts <= MAX_TEST_LEAVES) & plain
 
     def _number_leaves(self) -> None:
         """Number the leaves of each tree from the left: `first[node]` is the first leaf below a node, `split` that of its right child."""
@@ -191,15 +210,19 @@ class _Builder:
         return {
             "node": node, "value": self.f.value[node], "base": self.f.base, "leaf_offset": self.leaf_offset,
             "tested": self.tested.astype(np.int32),
+            "slope": self.f.leaf_slope[node][:, :, self.used] if self.f.has_slopes else self.f.leaf_slope,
         }  # fmt: skip
 
     def _oblique(self) -> dict[str, NDArray[np.generic]]:
         f = self.f
+        linear = f.feature[self.oblique] == LINEAR
         return {
+            "linear": linear,
+            "linear_weight": f.linear_weight,
             "term_offset": np.append(f.term_offset[self.oblique], len(f.term_feature)),
             "term_feature": self.position[f.term_feature],
             "term_weight": f.term_weight,
-            "limit": f.threshold[self.oblique].astype(np.int64),
+            "limit": np.where(linear, 0.0, f.threshold[self.oblique]).astype(np.int64),
         }
 
     def _scores(self) -> dict[str, NDArray[np.generic]]:

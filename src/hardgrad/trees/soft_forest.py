@@ -15,6 +15,7 @@ from hardgrad.core.mode import Mode
 from hardgrad.core.relaxed import Relaxed, straight_through
 from hardgrad.trees.assemble import Frame, assemble, codes_of, perfect_from_forest
 from hardgrad.trees.forest import Forest
+from hardgrad.trees.forest_sums import require_plain
 from hardgrad.trees.perfect import PerfectForest
 from hardgrad.trees.routing import forest_output
 
@@ -169,6 +170,7 @@ class SoftForest(Relaxed):
         table : rows of raw columns; the scale of the soft gates follows their distribution.
         temperature : of the gates.
         """
+        require_plain(forest, "from_hard()", "Train a soft forest on the forest's predictions instead.")
         X = forest.encode(table)
         codes = codes_of(forest, X)
         if not forest.is_axis:
