@@ -72,7 +72,7 @@ def _forest_facts(forest: Forest) -> dict[str, Any]:
         "nodes": forest.n_nodes,
         "depth": forest.depth(),
         "oblique_nodes": int((forest.feature == OBLIQUE).sum()),
-        "bytes": dict((what, n) for n, what in forest.sizes())["byte"],
+        "bytes": {what: n for n, what in forest.sizes()}["byte"],
     }
 
 
