@@ -14,7 +14,7 @@ INPUTS := pyproject.toml constraints.txt
 PIP_INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types contracts docs bench report constraints clean
+.PHONY: help demo test check lint format types contracts docs bench report stubs constraints clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ bench: $(VENV)/.installed-dev ## measure everything beside its competitors; tabl
 report: $(VENV)/.installed-demo ## the demo once more, and where its report lies
 	$(MAKE) demo
 	@echo "open $(OUT)/report.html"
+
+stubs: ## write the typed faces of the lazy packages
+	$(BIN)/python tests/stubs.py
 
 constraints: $(VENV)/.installed-dev ## pin what is installed now into constraints.txt
 	$(BIN)/python .ci/pin.py > constraints.new && mv constraints.new constraints.txt

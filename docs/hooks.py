@@ -88,7 +88,7 @@ def api(package: str, *modules: str) -> str:
         names = [f"{package}.{module}" for module in modules]
         return "\n\n".join(f"::: {name}" for name in names if importlib.util.find_spec(name) is not None)
     module = importlib.import_module(package)
-    homes: dict[str, str] = getattr(module, "_HOMES", None) or getattr(module, "_LAZY", {})
+    homes: dict[str, str] = module._HOMES
     entries = []
     for name in module.__all__:
         if name.startswith("__"):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import stubs
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "hardgrad"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -220,3 +222,9 @@ def test_every_dependency_is_explained() -> None:
     for declared in project["dependencies"]:
         name = re.split(r"[\[<>=~! ]", declared)[0]
         assert f"## {name}" in text, f"docs/dependencies.md has no paragraph about {name}"
+
+
+@pytest.mark.parametrize("package", stubs.lazy_packages())
+def test_a_lazy_package_tells_its_names_to_type_checkers(package):
+    written = stubs.path_of(package).read_text(encoding="utf-8")
+    assert written == stubs.stub_of(package), "run `make stubs`"

@@ -9,40 +9,29 @@ import importlib
 from typing import Any
 
 from hardgrad._members import declare as _declare
-from hardgrad.core.artifact import Artifact, load
-from hardgrad.core.errors import HardgradError
-from hardgrad.core.gap import GapReport
-from hardgrad.core.mode import checks, mode, temperature
-from hardgrad.core.schedule import Schedule
 
 __version__ = "0.1.0"
 
 _declare()
 
-_LAZY = {
+_HOMES = {
+    "Artifact": "hardgrad.core.artifact",
+    "GapReport": "hardgrad.core.gap",
+    "HardgradError": "hardgrad.core.errors",
     "Relaxed": "hardgrad.core.relaxed",
+    "Schedule": "hardgrad.core.schedule",
+    "checks": "hardgrad.core.mode",
     "harden": "hardgrad.core.relaxed",
+    "load": "hardgrad.core.artifact",
+    "mode": "hardgrad.core.mode",
     "set_temperature": "hardgrad.core.relaxed",
     "straight_through": "hardgrad.core.relaxed",
+    "temperature": "hardgrad.core.mode",
 }
-__all__ = [
-    "Artifact",
-    "GapReport",
-    "HardgradError",
-    "Relaxed",
-    "Schedule",
-    "__version__",
-    "checks",
-    "harden",
-    "load",
-    "mode",
-    "set_temperature",
-    "straight_through",
-    "temperature",
-]
+__all__ = [*sorted(_HOMES), "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -200,7 +200,7 @@ def test_disagreeing_export_is_never_written(
     monkeypatch.setattr(exactness, "check_exactness", lambda *_, **__: wrong)
     failed = command(*arguments(table, "--out", tmp_path / "m"))
     assert failed.exit_code == 1
-    assert "c disagrees with the model on 3 of 100 generated rows" in failed.stderr
+    assert "c disagrees with the model on 3 of 100 rows" in failed.stderr
     assert not (tmp_path / "m").exists()
 
 
@@ -209,7 +209,7 @@ def test_wrong_calls(command: Command, table: Path, tmp_path: Path, monkeypatch:
     assert command("fit", table).exit_code == 2
     assert command("fit", table, "--target", "paid", "--trees", "2", "--unbounded").exit_code == 2
     for more, said in (
-        (("--model", "SoftForest"), "Did you mean"),
+        (("--model", "SoftForrest"), "Did you mean"),
         (("--model", "SoftForestRegressor"), "is for regression"),
         (("--metric", "log_los"), "Did you mean 'log_loss'?"),
         (("--time-budget", "soon"), "--time-budget got 'soon'"),

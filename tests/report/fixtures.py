@@ -205,7 +205,7 @@ def loan_context() -> ReportContext:
         },
     ]
     return ReportContext(
-        forest=forest, metric="log_loss", title="Who pays a loan back", source="loans.parquet", created="24 November 2026",
+        model=forest, metric="log_loss", title="Who pays a loan back", source="loans.parquet", created="24 November 2026",
         table={"rows": 9_000, "columns": 9, "kinds": {"numeric": 5, "categorical": 2, "boolean": 1, "date": 1}, "positive": 0.31},
         history=history(loss - 0.0007, loss),
         gap=GapReport("log_loss", loss - 0.0007, loss, 0.994, 0.08, rows=3_000),
@@ -339,7 +339,7 @@ def census_context() -> ReportContext:
     forest = forest_from_trees(trees, schema, base=base, target="income_over_50k", **options)
     held = {name: values[30_000:] for name, values in raw.items()}
     return replace(
-        loan_context(), forest=forest, title="Census income", source="census.parquet", node_rows=count_node_rows(forest, raw),
+        loan_context(), model=forest, title="Census income", source="census.parquet", node_rows=count_node_rows(forest, raw),
         validation={"y": y[30_000:], "raw": forest.predict_raw(held)}, row_target=y[30_000:30_200],
         rows={name: values[:200] for name, values in held.items()},
         importance=permutation_importance(forest, held, y[30_000:], n_repeats=3), importance_rows=10_000,

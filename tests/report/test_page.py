@@ -128,7 +128,7 @@ def test_multi_output_regression_and_many_classes() -> None:
 
 def test_context_refuses_what_does_not_fit() -> None:
     forest = forest_from_trees([{"value": 1.0}], ["x"])
-    with pytest.raises(ParameterError, match="node_rows has 3 entries; the forest has 1 nodes"):
+    with pytest.raises(ParameterError, match="node_rows has 3 entries; the model has 1 nodes"):
         ReportContext(forest, "r2", node_rows=np.zeros(3))
     with pytest.raises(ParameterError, match=r"expected n and \[n, 1\]"):
         ReportContext(forest, "r2", validation={"y": np.zeros(3), "raw": np.zeros((3, 2))})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hardgrad.cli.data import TrainingData
+    from hardgrad.cli.fit_settings import FitSettings
+    from hardgrad.tabular.table_model import TableModel
 
 OURS = "hardgrad"
 
@@ -41,7 +43,12 @@ def compare(
         list[str] | None, typer.Option(help="Column of numbers that are names. Repeatable.")
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Column of row weights.")] = None,
-    model: Annotated[str | None, typer.Option(help="Estimator, as in `fit`.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Estimator, as in `fit`; the first is held against the rest; options it lacks are left out. Repeatable."
+        ),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="classification or regression; default: by the target.")
     ] = None,
@@ -59,11 +66,12 @@ def compare(
         {
             "table": table, "target": target, "budget": budget, "split": split, "seed": seed, "jobs": jobs, "depth": depth,
             "trees": trees or None, "unbounded": not trees and budget is None, "drop": drop, "categorical": categorical,
-            "weights": weights, "model": model, "task": task,
+            "weights": weights, "model": model[0] if model else None, "task": task,
         }
     )  # fmt: skip
     data = read_training_data(settings).sample(max_rows, seed)
-    comparison = Comparison(settings, data, choose_peers(peer), trees)
+    ours = [settings, *(replace(settings, model=name) for name in (model or [])[1:])]
+    comparison = Comparison(ours, data, choose_peers(peer), trees)
     for _ in comparison.folds(terminal):
         pass
     terminal.result(comparison.to_dict())
@@ -96,9 +104,9 @@ def choose_peers(asked: list[str] | None) -> list[str]:
 
 @dataclass
 class Comparison:
-    """The ten folds and what every model got on them."""
+    """The ten folds and what every model got on them; the first of ours is held against all others."""
 
-    settings: Any
+    ours: list[FitSettings]
     data: TrainingData
     peers: list[str]
     trees: int
@@ -112,43 +120,67 @@ class Comparison:
 
         stratify = self.data.task == "classification"
         for number, (train, test) in enumerate(
-            five_by_two_folds(self.data.y, stratify=stratify, random_state=self.settings.seed)
+            five_by_two_folds(self.data.y, stratify=stratify, random_state=self.ours[0].seed)
         ):
             self._fold(train, test)
             done = "  ".join(f"{name} {self._shown(values[-1])}" for name, values in self.scores.items())
             terminal.line(f"fold {number + 1}/10", done)
             yield number
 
-    def _fold(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> None:
-        import numpy as np
+    @property
+    def names(self) -> list[str]:
+        """What ours are called: by their estimators where one was asked for."""
+        return [OURS if settings.model is None else f"{OURS} {settings.model}" for settings in self.ours]
 
-        from hardgrad.cli.training import build_estimator, class_numbers, measure, notes_shown_once
-        from hardgrad.trees.peers import TITLES, PeerRows, PeerSize, peer_matrix, train_peer
+    def _fold(self, train: NDArray[np.int64], test: NDArray[np.int64]) -> None:
+        hard = [
+            self._our_fold(name, settings, train, test)
+            for name, settings in zip(self.names, self.ours, strict=True)
+        ]
+        self._peer_fold(hard[0], train, test)
+
+    def _our_fold(
+        self, name: str, settings: FitSettings, train: NDArray[np.int64], test: NDArray[np.int64]
+    ) -> TableModel:
+        """Train and measure one of ours and return its exact model."""
+        from hardgrad.cli.training import build_estimator, measure, notes_shown_once
+        from hardgrad.trees.forest import Forest
 
         data = self.data
-        estimator = build_estimator(self.settings.model, data.task, self.settings.parameters())
-        if self.settings.unbounded:
+        estimator = build_estimator(settings.model, data.task, settings.parameters(), leave_out=True)
+        if settings.unbounded and "n_estimators" in estimator.get_params():
             estimator.set_params(n_estimators=None)
         began = time.perf_counter()
         weight = None if data.weight is None else data.weight[train]
         with notes_shown_once():
-            forest = estimator.fit(data.take(train), data.y[train], sample_weight=weight).harden()
-        raw = forest.runtime("auto").predict_raw(data.take(test))
-        self._note(OURS, measure(forest, raw, data.y[test], data.weights(test)), began, forest.n_leaves)
-        columns = forest.schema.columns
-        y = class_numbers(forest, data.y) if forest.classes else data.y.astype(np.float64)
+            hard: TableModel = estimator.fit(data.take(train), data.y[train], sample_weight=weight).harden()
+        raw = hard.runtime("auto").predict_raw(data.take(test))
+        leaves = hard.n_leaves if isinstance(hard, Forest) else None
+        self._note(name, measure(hard, raw, data.y[test], data.weights(test)), began, leaves)
+        return hard
+
+    def _peer_fold(self, hard: TableModel, train: NDArray[np.int64], test: NDArray[np.int64]) -> None:
+        """Train and measure the boosters on the columns that our first model reads."""
+        import numpy as np
+
+        from hardgrad.cli.training import class_numbers
+        from hardgrad.trees.peers import TITLES, PeerRows, PeerSize, peer_matrix, train_peer
+
+        data, settings = self.data, self.ours[0]
+        columns = hard.schema.columns
+        y = class_numbers(hard, data.y) if hard.classes else data.y.astype(np.float64)
         rows = PeerRows(
-            peer_matrix(columns, forest.schema.raw_columns(data.table)), y, data.weights(np.arange(len(y)))
+            peer_matrix(columns, hard.schema.raw_columns(data.table)), y, data.weights(np.arange(len(y)))
         )
-        size = PeerSize(self.trees or None, 2 ** (self.settings.depth or 4))
+        size = PeerSize(self.trees or None, 2 ** (settings.depth or 4))
         for name in self.peers:
             began = time.perf_counter()
             peer = train_peer(
-                name, rows.take(train), columns, size, n_classes=len(forest.classes), random_state=self.settings.seed,
-                n_jobs=max(1, self.settings.jobs),
+                name, rows.take(train), columns, size, n_classes=len(hard.classes), random_state=settings.seed,
+                n_jobs=max(1, settings.jobs),
             )  # fmt: skip
             held = rows.take(test)
-            found = peer_metrics(peer.predict(held.X), held.y, held.weight, len(forest.classes))
+            found = peer_metrics(peer.predict(held.X), held.y, held.weight, len(hard.classes))
             self._note(TITLES[name], found, began, peer.leaves)
 
     def _note(self, name: str, found: dict[str, float], began: float, leaves: int | None) -> None:
@@ -166,12 +198,12 @@ class Comparison:
         return ["accuracy", "log_loss"] if self.data.task == "classification" else ["rmse", "mae"]
 
     def test(self, name: str, metric: str) -> Any:
-        """Return the paired F test of ours against a peer."""
+        """Return the paired F test of the first of ours against another model."""
         import numpy as np
 
         from hardgrad.trees.comparison import paired_f_test
 
-        ours = np.array([found[metric] for found in self.scores[OURS]])
+        ours = np.array([found[metric] for found in self.scores[self.names[0]]])
         theirs = np.array([found[metric] for found in self.scores[name]])
         return paired_f_test((ours - theirs).reshape(5, 2))
 
@@ -188,7 +220,9 @@ class Comparison:
                     "folds": [{m: v[m] for m in self.metrics} for v in values],
                     "leaves": float(np.mean(self.leaves[name])) if name in self.leaves else None,
                     "seconds": round(self.seconds[name], 3),
-                    "tests": {} if name == OURS else {m: self.test(name, m).to_dict() for m in self.metrics},
+                    "tests": {}
+                    if name == self.names[0]
+                    else {m: self.test(name, m).to_dict() for m in self.metrics},
                 }
             )
         return {

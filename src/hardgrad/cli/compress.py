@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hardgrad.cli.models import FOREIGN, MODEL_FILE, ModelArgument, RenameOption, parse_renames, read_model
+from hardgrad.cli.models import FOREIGN, MODEL_FILE, ModelArgument, RenameOption, parse_renames, read_forest
 from hardgrad.cli.tables import read_scoring_table
 from hardgrad.cli.terminal import JsonOption, QuietOption, Terminal
 
@@ -52,7 +52,7 @@ def compress(
     forest = (
         _import(model, table, [*(drop or ()), *([target] if target else ())])
         if foreign
-        else read_model(model)
+        else read_forest(model, "compress")
     )
     found = compress_forest(forest, table, budget=budget, target=target, metric=metric, random_state=seed)
     source = model / MODEL_FILE if model.is_dir() else model

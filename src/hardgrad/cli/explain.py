@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hardgrad.cli.models import ModelArgument, RenameOption, parse_renames, read_model
+from hardgrad.cli.models import ModelArgument, RenameOption, parse_renames, read_forest
 from hardgrad.cli.tables import TableArgument, read_scoring_table
 from hardgrad.cli.terminal import JsonOption, QuietOption, Terminal
 
@@ -39,7 +39,7 @@ def explain(
     from hardgrad.trees.explanation import explain as explain_row
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    forest = read_model(model)
+    forest = read_forest(model, "explain")
     data = read_scoring_table(table, parse_renames(rename))
     reason = explain_row(forest, data, row, to=to, keep=tuple(keep or ()), time_budget=time_budget)
     terminal.result(reason.to_dict())

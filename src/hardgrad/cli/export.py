@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hardgrad.cli.models import ModelArgument, RenameOption, parse_renames, read_model
+from hardgrad.cli.models import ModelArgument, RenameOption, parse_renames, read_forest
 from hardgrad.cli.terminal import JsonOption, QuietOption, Terminal, usage_error
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def export(
     terminal = Terminal(as_json=as_json, quiet=quiet)
     if to not in TARGETS:
         usage_error(f"--to got {to!r}; expected one of {', '.join(TARGETS)}.")
-    forest = read_model(model)
+    forest = read_forest(model, "export")
     if to == "onnx":
         written = _write_onnx(forest, out)
     elif to == "c":

@@ -25,8 +25,8 @@ from hardgrad.train.checkpoint import checkpointing
 
 if TYPE_CHECKING:
     from hardgrad.cli.terminal import Terminal
+    from hardgrad.tabular.table_model import TableModel
     from hardgrad.trees.exactness import ExactCheck
-    from hardgrad.trees.forest import Forest
 
 Rows = NDArray[np.int64]
 FEWEST_TO_HOLD_OUT = 50
@@ -43,7 +43,7 @@ class FitResult:
     train: Rows
     test: Rows
     model: Any
-    forest: Forest
+    hard: TableModel
     raw: NDArray[np.float64]
     metrics: dict[str, float]
     baselines: list[dict[str, Any]] = field(default_factory=list)
@@ -154,12 +154,12 @@ def train(settings: FitSettings, data: TrainingData, stages: Path, terminal: Ter
     began = time.perf_counter()
     model = fit_model(settings, data, train_rows, stages, terminal)
     seconds = time.perf_counter() - began
-    forest = dataclasses.replace(model.harden(), target=data.target)
+    hard = dataclasses.replace(model.harden(), target=data.target)
     measured = test_rows if len(test_rows) else train_rows
-    raw = forest.runtime("auto").predict_raw(data.take(measured))
-    metrics = measure(forest, raw, data.y[measured], data.weights(measured), getattr(model, "metric_", None))
+    raw = hard.runtime("auto").predict_raw(data.take(measured))
+    metrics = measure(hard, raw, data.y[measured], data.weights(measured), getattr(model, "metric_", None))
     result = FitResult(
-        settings, data, train_rows, test_rows, model, forest, raw, metrics, timings={"training": seconds}
+        settings, data, train_rows, test_rows, model, hard, raw, metrics, timings={"training": seconds}
     )
     if not len(test_rows):
         result.notes.append(
@@ -185,35 +185,40 @@ def fit_stream(estimator: Any, data: StreamedData) -> Any:
 
 
 def baselines(result: FitResult) -> list[dict[str, Any]]:
-    """Train LightGBM at equal leaves on the same rows and measure it on the same rows, where it is installed."""
+    """Train LightGBM on the same rows, at equal leaves with a forest, and measure it on the same rows, where it is installed."""
+    from hardgrad.trees.forest import Forest
     from hardgrad.trees.peers import PeerRows, PeerSize, installed_peers, peer_matrix, train_peer
 
-    forest, data = result.forest, result.data
-    if "lightgbm" not in installed_peers() or forest.n_trees == 0:
+    hard, data = result.hard, result.data
+    size = PeerSize(None, 31)
+    if isinstance(hard, Forest):
+        if hard.n_trees == 0:
+            return []
+        size = PeerSize(
+            hard.n_trees if hard.n_trees <= MANY_TREES else None, max(2, hard.n_leaves // hard.n_trees)
+        )
+    if "lightgbm" not in installed_peers():
         return []
     from hardgrad.cli.compare import peer_metrics
     from hardgrad.cli.training import class_numbers
 
-    columns = forest.schema.columns
-    y = class_numbers(forest, data.y) if forest.task == "classification" else data.y.astype(np.float64)
+    columns = hard.schema.columns
+    y = class_numbers(hard, data.y) if hard.task == "classification" else data.y.astype(np.float64)
     parts = [data.table.slice(i, PEER_PIECE) for i in range(0, data.table.num_rows, PEER_PIECE)]
-    X = np.concatenate([peer_matrix(columns, forest.schema.raw_columns(part)) for part in parts])
+    X = np.concatenate([peer_matrix(columns, hard.schema.raw_columns(part)) for part in parts])
     everything = PeerRows(X, y, data.weights(np.arange(len(y))))
-    size = PeerSize(
-        forest.n_trees if forest.n_trees <= MANY_TREES else None, max(2, forest.n_leaves // forest.n_trees)
-    )
     began = time.perf_counter()
     peer = train_peer(
         "lightgbm",
         everything.take(result.train),
         columns,
         size,
-        n_classes=len(forest.classes),
+        n_classes=len(hard.classes),
         random_state=result.settings.seed,
     )
     result.timings["LightGBM"] = time.perf_counter() - began
     measured = everything.take(result.test if len(result.test) else result.train)
-    found = peer_metrics(peer.predict(measured.X), measured.y, measured.weight, len(forest.classes))
+    found = peer_metrics(peer.predict(measured.X), measured.y, measured.weight, len(hard.classes))
     return [
         {
             "name": peer.name, "version": peer.version, "rate": peer.rate, "trees": peer.rounds, "leaves": peer.leaves,
@@ -224,17 +229,13 @@ def baselines(result: FitResult) -> list[dict[str, Any]]:
 
 def prove(result: FitResult, terminal: Terminal) -> None:
     """Compare every engine and export with the reference; a model whose exports disagree is never written."""
-    from hardgrad.trees.exactness import check_exactness
-
     began = time.perf_counter()
-    result.checks = check_exactness(
-        result.forest, rows=result.settings.rows, random_state=result.settings.seed
-    )
+    result.checks = exact_checks(result)
     result.timings["exactness"] = time.perf_counter() - began
     wrong = [check for check in result.checks if check.differing]
     if wrong:
         raise HardgradError(
-            f"{wrong[0].engine} disagrees with the model on {wrong[0].differing:,} of {wrong[0].rows:,} generated rows, the first: "
+            f"{wrong[0].engine} disagrees with the model on {wrong[0].differing:,} of {wrong[0].rows:,} rows, the first: "
             f"{wrong[0].first_differing}. Nothing was written. This is an error in hardgrad: please report it with this message."
         )
     done = [check for check in result.checks if check.exact]
@@ -243,12 +244,30 @@ def prove(result: FitResult, terminal: Terminal) -> None:
         for check in result.checks
         if check.skipped_reason is not None
     ]
+    kind = "generated rows" if result.hard.kind == "forest" else "measured rows"
     by_rows = Counter(check.rows for check in done)
     for rows in sorted(by_rows, reverse=True):
         engines = " = ".join(check.engine for check in done if check.rows == rows)
-        terminal.line("exact", f"reference = {engines} on {rows:,} generated rows: 0 differ")
+        terminal.line("exact", f"reference = {engines} on {rows:,} {kind}: 0 differ")
     if skipped:
         terminal.line("", "not checked: " + "; ".join(skipped))
+
+
+def exact_checks(result: FitResult) -> list[ExactCheck]:
+    """Compare every engine of a forest with it on generated rows; of another model, what its file holds on the measured rows."""
+    from hardgrad.core.artifact import load
+    from hardgrad.trees.exactness import ExactCheck, check_exactness
+    from hardgrad.trees.forest import Forest
+
+    hard = result.hard
+    if isinstance(hard, Forest):
+        return check_exactness(hard, rows=result.settings.rows, random_state=result.settings.seed)
+    began = time.perf_counter()
+    rows = result.data.take(result.test if len(result.test) else result.train)
+    with tempfile.TemporaryDirectory() as folder:
+        again: Any = load(hard.save(Path(folder) / "model.safetensors"))
+    differing = int((again.predict_raw(rows) != result.raw).any(axis=1).sum())
+    return [ExactCheck("file", len(result.raw), differing, time.perf_counter() - began)]
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------------------
@@ -266,14 +285,17 @@ def show_table(terminal: Terminal, data: TrainingData) -> None:
 def show_hardened(terminal: Terminal, result: FitResult) -> None:
     """Print the lines on the hard model."""
     figures = "   ".join(metric_text(name, value) for name, value in result.metrics.items())
-    terminal.line(
-        "hardened", f"{size_text(result.forest)}   {figures}   in {result.timings['training']:.1f} s"
-    )
+    terminal.line("hardened", f"{size_text(result.hard)}   {figures}   in {result.timings['training']:.1f} s")
     for peer in result.baselines:
         shared = [
             metric_text(name, value) for name, value in peer["metrics"].items() if name in result.metrics
         ]
-        terminal.line("", f"{peer['name']} at equal leaves ({peer['leaves']:,}): {'   '.join(shared)}")
+        size = (
+            f"at equal leaves ({peer['leaves']:,})"
+            if result.hard.kind == "forest"
+            else f"with {peer['leaves']:,} leaves"
+        )
+        terminal.line("", f"{peer['name']} {size}: {'   '.join(shared)}")
     if len(result.test):
         share = 100 * len(result.test) / result.data.n_rows
         terminal.line("", f"measured on {len(result.test):,} rows ({share:.0f} %) held out of all training")
@@ -295,7 +317,7 @@ def to_dict(result: FitResult, out: Path, files: dict[str, int]) -> dict[str, An
             "kinds": dict(result.data.kinds),
         },
         "target": result.data.target,
-        "model": describe(result.forest),
+        "model": describe(result.hard),
         "metrics": result.metrics,
         "measured_on": "held-out rows" if len(result.test) else "training rows",
         "train_rows": result.data.n_train if isinstance(result.data, StreamedData) else len(result.train),

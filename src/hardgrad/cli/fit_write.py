@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from hardgrad.cli.models import MODEL_FILE
 from hardgrad.core.errors import ExportError, HardgradError
 from hardgrad.core.files import WriteError, write_text
+from hardgrad.trees.forest import Forest
 
 if TYPE_CHECKING:
     from hardgrad.cli.fit_run import FitResult
@@ -71,8 +72,18 @@ def _publish(temporary: Path, out: Path, names: list[str]) -> None:
 
 
 def _write_products(result: FitResult, folder: Path) -> None:
-    forest = result.forest
-    forest.save(folder / MODEL_FILE)
+    result.hard.save(folder / MODEL_FILE)
+    if isinstance(result.hard, Forest):
+        _write_forest(result, result.hard, folder)
+    for name, text in result.hard.exports().items():
+        write_text(folder / name, text)
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    from hardgrad.report import write_report
+
+    write_report(folder / REPORT_FILE, report_context(result, sizes))
+
+
+def _write_forest(result: FitResult, forest: Forest, folder: Path) -> None:
     _try(result, "SQL", lambda: write_text(folder / "model.sql", forest.to_sql("duckdb") + "\n"))
     form = "packed" if getattr(forest, "packing", None) is not None else "double"
     _try(result, "C", lambda: forest.to_c("model", form=form).write(folder))
@@ -81,10 +92,6 @@ def _write_products(result: FitResult, folder: Path) -> None:
         _try(result, "ONNX", lambda: forest.to_onnx(folder / "model.onnx"))
     else:
         result.notes.append("model.onnx was not written: pip install 'hardgrad[onnx]'")
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    from hardgrad.report import write_report
-
-    write_report(folder / REPORT_FILE, report_context(result, sizes))
 
 
 def _try(result: FitResult, what: str, write: Callable[[], Any]) -> None:
@@ -102,7 +109,7 @@ def report_context(result: FitResult, sizes: dict[str, int]) -> ReportContext:
     from hardgrad.cli.inspect import packed_bytes
     from hardgrad.report import ReportContext, count_node_rows, permutation_importance
 
-    forest, data, model = result.forest, result.data, result.model
+    hard, data, model = result.hard, result.data, result.model
     measured = result.test if len(result.test) else result.train
     table = data.take(measured)
     weight = data.weights(measured)
@@ -112,7 +119,7 @@ def report_context(result: FitResult, sizes: dict[str, int]) -> ReportContext:
     sampled = measured[picked]
     gap = getattr(model, "gap_", None)
     return ReportContext(
-        forest=forest,
+        model=hard,
         metric=getattr(model, "metric_", next(iter(result.metrics))),
         source=data.source,
         table={
@@ -127,13 +134,15 @@ def report_context(result: FitResult, sizes: dict[str, int]) -> ReportContext:
         front=getattr(model, "front_", ()),
         baselines=result.baselines,
         validation={"y": data.y[measured], "raw": result.raw, "weight": weight},
-        rows=dict(zip(forest.schema.names, forest.schema.raw_columns(data.take(sampled)), strict=True)),
+        rows=dict(zip(hard.schema.names, hard.schema.raw_columns(data.take(sampled)), strict=True)),
         row_target=data.y[sampled],
-        node_rows=count_node_rows(forest, data.take(result.train), data.weights(result.train)),
-        importance=permutation_importance(forest, table, data.y[measured], sample_weight=weight),
+        node_rows=count_node_rows(hard, data.take(result.train), data.weights(result.train))
+        if isinstance(hard, Forest)
+        else None,
+        importance=permutation_importance(hard, table, data.y[measured], sample_weight=weight),
         importance_rows=min(len(measured), 20_000),
         exact_checks=result.checks,
-        packed_bytes=packed_bytes(forest),
+        packed_bytes=packed_bytes(hard) if isinstance(hard, Forest) else None,
         files=sizes,
         timings=result.timings,
         versions=versions(),

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hardgrad.cli.models import MODEL_FILE, ModelArgument, read_model
+from hardgrad.cli.models import MODEL_FILE, ModelArgument, read_forest, read_model
 from hardgrad.cli.terminal import JsonOption, QuietOption, Terminal
 
 if TYPE_CHECKING:
+    from hardgrad.tabular.table_model import TableModel
     from hardgrad.trees.forest import Forest
 
 
@@ -23,41 +24,55 @@ def inspect(
 ) -> None:
     """Show what a model takes, what it gives and how large it is."""
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    forest = read_model(model)
-    facts = describe(forest)
+    found = read_model(model)
+    facts = describe(found)
     path = model / MODEL_FILE if model.is_dir() else model
     terminal.result({"file": str(path), "file_bytes": path.stat().st_size, **facts})
     if not terminal.quiet:
-        _show(terminal, forest, facts, path)
+        _show(terminal, found, facts, path)
         if trees:
-            terminal.print(forest.to_text())
+            terminal.print(read_forest(model, "inspect --trees").to_text())
 
 
-def describe(forest: Forest) -> dict[str, Any]:
-    """Return the facts on a forest in a form that `json` can write."""
-    used = {forest.schema.features[f].column for f in forest.used_features()}
+def describe(model: TableModel) -> dict[str, Any]:
+    """Return the facts on a model in a form that `json` can write."""
+    from hardgrad.trees.forest import Forest
+
+    used = {model.schema.features[f].column for f in model.used_features()}
     return {
-        "kind": forest.kind,
-        "schema_version": forest.schema_version,
-        "task": forest.task,
-        "target": forest.target,
-        "classes": list(forest.classes),
-        "link": forest.link,
+        "kind": model.kind,
+        "schema_version": model.schema_version,
+        "task": model.task,
+        "target": model.target,
+        "classes": list(model.classes),
+        "link": model.link,
+        **(_forest_facts(model) if isinstance(model, Forest) else _other_facts(model)),
+        "columns": [
+            {"name": c.name, "kind": c.kind, "categories": len(c.categories), "used": i in used}
+            for i, c in enumerate(model.schema.columns)
+        ],
+        "features": [
+            {"name": f.name, "column": model.schema.names[f.column], "transform": f.transform}
+            for f in model.schema.features
+        ],
+    }
+
+
+def _other_facts(model: TableModel) -> dict[str, Any]:
+    return {plural(2, what).partition(" ")[2]: n for n, what in model.sizes()}
+
+
+def _forest_facts(forest: Forest) -> dict[str, Any]:
+    from hardgrad.trees.forest import OBLIQUE
+
+    return {
         "aggregation": forest.aggregation,
         "trees": forest.n_trees,
         "leaves": forest.n_leaves,
         "nodes": forest.n_nodes,
         "depth": forest.depth(),
-        "oblique_nodes": int((forest.feature == -2).sum()),
+        "oblique_nodes": int((forest.feature == OBLIQUE).sum()),
         "bytes": packed_bytes(forest),
-        "columns": [
-            {"name": c.name, "kind": c.kind, "categories": len(c.categories), "used": i in used}
-            for i, c in enumerate(forest.schema.columns)
-        ],
-        "features": [
-            {"name": f.name, "column": forest.schema.names[f.column], "transform": f.transform}
-            for f in forest.schema.features
-        ],
     }
 
 
@@ -68,18 +83,14 @@ def packed_bytes(forest: Forest) -> int:
     return int(size_in_bytes(forest))
 
 
-def size_text(forest: Forest) -> str:
+def size_text(model: TableModel) -> str:
     """Return "9 trees, 118 leaves, 1,954 bytes".
 
     >>> from hardgrad.trees import forest_from_trees
     >>> size_text(forest_from_trees([{"value": 1.0}], ["x"])).startswith("1 tree, 1 leaf, ")
     True
     """
-    return ", ".join(plural(n, what) for n, what in _sizes(forest))
-
-
-def _sizes(forest: Forest) -> list[tuple[int, str]]:
-    return [(forest.n_trees, "tree"), (forest.n_leaves, "leaf"), (packed_bytes(forest), "byte")]
+    return ", ".join(plural(n, what) for n, what in model.sizes())
 
 
 def plural(count: int, what: str) -> str:
@@ -88,28 +99,38 @@ def plural(count: int, what: str) -> str:
     >>> plural(2, "leaf"), plural(1, "class"), plural(3, "category")
     ('2 leaves', '1 class', '3 categories')
     """
-    irregular = {"leaf": "leaves", "class": "classes", "category": "categories"}
-    return f"{count:,} {what if count == 1 else irregular.get(what, what + 's')}"
+    from hardgrad.report.wording import noun_for
+
+    return f"{count:,} {noun_for(count, what)}"
 
 
-def _show(terminal: Terminal, forest: Forest, facts: dict[str, Any], path: Path) -> None:
+def _shape_text(facts: dict[str, Any]) -> str:
+    if "nodes" not in facts:
+        return ""
+    oblique = facts["oblique_nodes"]
+    inner = f"{facts['nodes'] - facts['leaves']:,} inner nodes" + (
+        f", {oblique:,} of them oblique" if oblique else ""
+    )
+    return f"; depth {facts['depth']}, {inner}"
+
+
+def _show(terminal: Terminal, model: TableModel, facts: dict[str, Any], path: Path) -> None:
     from rich.table import Table
 
     terminal.line("model", f"{path}  {path.stat().st_size:,} bytes on disk")
-    oblique = facts["oblique_nodes"]
-    nodes = f"{facts['nodes'] - facts['leaves']:,} inner nodes" + (
-        f", {oblique:,} of them oblique" if oblique else ""
-    )
-    terminal.line("size", f"{size_text(forest)}; depth {facts['depth']}, {nodes}")
+    terminal.line("size", size_text(model) + _shape_text(facts))
     target = facts["target"] or "(no name)"
     kinds = Counter(column["kind"] for column in facts["columns"])
     what = (
         f"{plural(len(facts['classes']), 'class')}: " + ", ".join(map(str, facts["classes"][:10]))
         if facts["classes"]
-        else (f"regression, {plural(forest.n_outputs, 'output')}")
+        else (f"regression, {plural(model.n_outputs, 'output')}")
     )
     terminal.line("target", f"{target}  {what}")
-    terminal.line("answer", f"{facts['aggregation']} of the trees, link {facts['link']}")
+    answer = (
+        f"{facts['aggregation']} of the trees" if "aggregation" in facts else model.kind.replace("-", " ")
+    )
+    terminal.line("answer", f"{answer}, link {facts['link']}")
     terminal.line(
         "columns",
         f"{len(facts['columns'])} (" + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common()) + ")",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from hardgrad.tabular.table_model import TableModel
     from hardgrad.trees.forest import Forest
 
 ModelArgument = Annotated[
@@ -25,14 +26,16 @@ MODEL_FILE = "model.safetensors"
 FOREIGN = (".txt", ".json", ".ubj")
 
 
-def read_model(path: Path) -> Forest:
-    """Return the forest in a file or in the folder of a `hardgrad fit`.
+def read_model(path: Path) -> TableModel:
+    """Return the model of tables in a file or in the folder of a `hardgrad fit`.
 
     Raises
     ------
-    ArtifactError : the file is missing, damaged, foreign or newer.
+    ArtifactError : the file is missing, damaged, foreign, newer, or holds what does not answer for tables.
     """
-    from hardgrad.trees.forest import Forest
+    from hardgrad.core.artifact import load
+    from hardgrad.core.errors import ArtifactError
+    from hardgrad.tabular.table_model import TableModel
 
     if path.is_dir():
         path = path / MODEL_FILE
@@ -40,7 +43,30 @@ def read_model(path: Path) -> Forest:
         from hardgrad.trees.importers import import_forest
 
         return import_forest(path)
-    return Forest.load(path)
+    model = load(path)
+    if not isinstance(model, TableModel):
+        raise ArtifactError(
+            f"{path} holds an artifact of kind {model.kind!r}, which does not answer for tables. Load it in Python: hardgrad.load(path)."
+        )
+    return model
+
+
+def read_forest(path: Path, command: str) -> Forest:
+    """Return the forest in a file or folder, for a command that needs its trees.
+
+    Raises
+    ------
+    ArtifactError : as `read_model`. UnsupportedError : the model is no forest.
+    """
+    from hardgrad.core.errors import UnsupportedError
+    from hardgrad.trees.forest import Forest
+
+    model = read_model(path)
+    if not isinstance(model, Forest):
+        raise UnsupportedError(
+            f"hardgrad {command} needs a forest; {path} holds a model of kind {model.kind!r}, which `score` and `inspect` take."
+        )
+    return model
 
 
 def parse_renames(renames: list[str] | None) -> dict[str, str]:

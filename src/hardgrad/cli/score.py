@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hardgrad.cli.models import ModelArgument, RenameOption, parse_renames, read_model
+from hardgrad.cli.models import ModelArgument, RenameOption, parse_renames, read_forest, read_model
 from hardgrad.cli.tables import TableArgument, parquet_pieces, read_scoring_table, rename_columns
 from hardgrad.cli.terminal import JsonOption, QuietOption, Terminal, usage_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from hardgrad.tabular.table_model import TableModel
     from hardgrad.trees.forest import Forest
 
 ENGINES = ("native", "duckdb", "spark")
@@ -61,16 +62,21 @@ def score(
         usage_error("--only and --keep contradict each other.")
     if engine == "spark" and out is None:
         usage_error("Spark writes a folder: say where, as in -o scored.parquet.")
-    forest, renames = read_model(model), parse_renames(rename)
+    renames = parse_renames(rename)
     kept: Keep = () if only else tuple(keep) if keep else "all"
     begun = time.perf_counter()
     if engine == "spark":
         assert out is not None
-        rows, result = _spark(forest, table, out, kept, outputs, renames), None
+        rows, result = (
+            _spark(read_forest(model, "score --engine spark"), table, out, kept, outputs, renames),
+            None,
+        )
     elif engine == "duckdb":
-        rows, result = _duckdb(forest, table, out, kept, outputs, renames)
+        rows, result = _duckdb(
+            read_forest(model, "score --engine duckdb"), table, out, kept, outputs, renames
+        )
     else:
-        rows, result = _native(forest, table, out, kept, outputs, renames, jobs)
+        rows, result = _native(read_model(model), table, out, kept, outputs, renames, jobs)
     _report(terminal, engine, rows, out, result, time.perf_counter() - begun)
 
 
@@ -140,12 +146,18 @@ def _duckdb(
 
 
 def _native(
-    forest: Forest, table: str, out: Path | None, keep: Keep, outputs: str, renames: dict[str, str], jobs: int
+    model: TableModel,
+    table: str,
+    out: Path | None,
+    keep: Keep,
+    outputs: str,
+    renames: dict[str, str],
+    jobs: int,
 ) -> tuple[int, pa.Table | None]:
     import pyarrow as pa
 
-    runtime = forest.runtime("auto", n_jobs=jobs)
-    pieces = (_scored(forest, runtime, piece, keep, outputs, renames) for piece in _pieces(table))
+    runtime = model.runtime("auto", n_jobs=jobs)
+    pieces = (_scored(model, runtime, piece, keep, outputs, renames) for piece in _pieces(table))
     first = next(pieces)
     if out is None:
         result = pa.concat_tables([first, *pieces])
@@ -171,7 +183,7 @@ def _pieces(table: str) -> Iterator[pa.Table]:
 
 
 def _scored(
-    forest: Forest, runtime: Any, piece: pa.Table, keep: Keep, outputs: str, renames: dict[str, str]
+    model: TableModel, runtime: Any, piece: pa.Table, keep: Keep, outputs: str, renames: dict[str, str]
 ) -> pa.Table:
     """Columns to keep, under the table's own names, and the outputs, named as the exported SQL names them."""
     import pyarrow as pa
@@ -184,34 +196,34 @@ def _scored(
     for name in kept:
         if name not in present:
             raise SchemaError(f"the column to keep {name!r} is not in the table; it has {present}.")
-    names = output_names(forest, "duckdb", keep=kept, outputs=outputs)
+    names = output_names(model, "duckdb", keep=kept, outputs=outputs)
     raw = runtime.predict_raw(rename_columns(piece, renames))
-    columns = [piece.column(name) for name in kept] + _outputs(forest, raw, everything=outputs == "all")
+    columns = [piece.column(name) for name in kept] + _outputs(model, raw, everything=outputs == "all")
     return pa.table(columns, names=names)
 
 
-def _outputs(forest: Forest, raw: Any, *, everything: bool) -> list[Any]:
+def _outputs(model: TableModel, raw: Any, *, everything: bool) -> list[Any]:
     """Raw scores, probabilities and the prediction as columns, in the order of `output_names`."""
     import numpy as np
     import pyarrow as pa
 
     found: list[Any] = []
     if everything:
-        p = [forest.raw_to_proba(raw)] if forest.task == "classification" else []
+        p = [model.raw_to_proba(raw)] if model.task == "classification" else []
         found += [pa.array(np.ascontiguousarray(values)) for block in (raw, *p) for values in block.T]
-    predicted = forest.raw_to_prediction(raw)
+    predicted = model.raw_to_prediction(raw)
     if predicted.ndim == 2:
         return found + [pa.array(np.ascontiguousarray(values)) for values in predicted.T]
-    return [*found, pa.array(predicted.tolist(), type=_label_type(forest))]
+    return [*found, pa.array(predicted.tolist(), type=_label_type(model))]
 
 
-def _label_type(forest: Forest) -> Any:
+def _label_type(model: TableModel) -> Any:
     import pyarrow as pa
 
-    if not forest.classes:
+    if not model.classes:
         return pa.float64()
     by_type = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
-    return by_type[type(forest.classes[0])]
+    return by_type[type(model.classes[0])]
 
 
 def _write(out: Path, schema: pa.Schema, pieces: Iterator[pa.Table]) -> int:

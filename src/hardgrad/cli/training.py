@@ -14,13 +14,39 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hardgrad.trees.forest import Forest
+    from hardgrad.tabular.table_model import TableModel
 
 DEFAULTS = {"classification": "SoftForestClassifier", "regression": "SoftForestRegressor"}
 
 
-def build_estimator(name: str | None, task: str, parameters: dict[str, Any]) -> Any:
+ALWAYS_SET = ("random_state", "n_jobs")
+"""Parameters that have a default on the command line; a model that has none of them is made without."""
+
+
+def find_estimator(name: str, task: str) -> str:
+    """Return the registered name of an estimator that may be named in short: "neighbourhood", "softforest".
+
+    Raises
+    ------
+    RegistryError : no estimator is called so.
+    """
+    from hardgrad.core import registry
+
+    wanted = name.lower().replace("-", "").replace("_", "")
+    ends = ("classifier", "regressor") if task == "classification" else ("regressor", "classifier")
+    by_lower = {known.lower(): known for known in registry.estimators}
+    for candidate in (wanted, *(wanted + end for end in ends)):
+        if candidate in by_lower:
+            return by_lower[candidate]
+    return name
+
+
+def build_estimator(
+    name: str | None, task: str, parameters: dict[str, Any], *, leave_out: bool = False
+) -> Any:
     """Return an estimator of the registry with the parameters that were asked for; None means "as it comes".
+
+    With `leave_out`, parameters that it does not have are left out, as where several models share the options of one command.
 
     Raises
     ------
@@ -28,10 +54,12 @@ def build_estimator(name: str | None, task: str, parameters: dict[str, Any]) -> 
     """
     from hardgrad.core import registry
 
-    chosen = name or DEFAULTS[task]
+    chosen = find_estimator(name, task) if name else DEFAULTS[task]
     cls = registry.estimators[chosen]
     known = list(cls().get_params())
     asked = {key: value for key, value in parameters.items() if value is not None}
+    for key in [key for key in (asked if leave_out else ALWAYS_SET) if key not in known]:
+        asked.pop(key, None)
     for key in asked:
         if key not in known:
             raise ParameterError(
@@ -81,13 +109,13 @@ def parse_seconds(text: str | None) -> float | None:
 
 
 def measure(
-    forest: Forest,
+    model: TableModel,
     raw: NDArray[np.float64],
     y: NDArray[Any],
     weight: NDArray[np.float64],
     chosen: str | None = None,
 ) -> dict[str, float]:
-    """Return the metrics of the hard forest's raw scores against what was observed.
+    """Return the metrics of the hard model's raw scores against what was observed.
 
     Parameters
     ----------
@@ -101,28 +129,33 @@ def measure(
     from hardgrad.trees.metrics import METRICS
     from hardgrad.trees.objectives import Objective
 
-    if forest.task == "regression":
+    if model.task == "regression":
         objective, Y, names = (
             Objective("squared"),
             np.asarray(y, dtype=np.float64)[:, None],
             ["rmse", "mae", "r2"],
         )
     else:
-        numbers = class_numbers(forest, y)
-        binary = len(forest.classes) == 2
+        numbers = class_numbers(model, y)
+        binary = len(model.classes) == 2
         objective = Objective("logistic" if binary else "softmax")
-        Y = numbers[:, None].astype(np.float64) if binary else np.eye(len(forest.classes))[numbers]
+        Y = numbers[:, None].astype(np.float64) if binary else np.eye(len(model.classes))[numbers]
+        if (
+            model.link == "identity"
+        ):  # the scores are probabilities: the metrics want what comes before the link
+            logs = np.log(np.clip(model.raw_to_proba(raw), 1e-15, 1.0))
+            raw = logs[:, 1:] - logs[:, :1] if binary else logs
         names = ["log_loss", "accuracy", *(["auc"] if binary and len(np.unique(numbers)) == 2 else [])]
     if chosen in METRICS:
         names = [chosen, *(name for name in names if name != chosen)]
     return {name: METRICS[name](raw, Y, weight, objective) for name in names}
 
 
-def class_numbers(forest: Forest, y: NDArray[Any]) -> NDArray[np.int64]:
-    """Return the position of each label in the forest's classes."""
+def class_numbers(model: TableModel, y: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the position of each label in the model's classes."""
     import numpy as np
 
-    position = {label: k for k, label in enumerate(forest.classes)}
+    position = {label: k for k, label in enumerate(model.classes)}
     return np.array([position[label] for label in y.tolist()], dtype=np.int64)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hardgrad.core.artifact import Artifact
 from hardgrad.core.errors import HardenError, InputError
+from hardgrad.core.functions import apply_function
 from hardgrad.core.mode import Mode, check_temperature, resolve_mode, resolve_temperature, trace_with
 
 trace_with(torch.compiler.is_compiling)
@@ -67,7 +68,7 @@ def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
             "expected equal shapes and dtypes."
         )
     function = _Compiled if torch.compiler.is_compiling() else _StraightThrough
-    result: Tensor = function.apply(hard.detach(), soft)  # type: ignore[no-untyped-call]
+    result: Tensor = apply_function(function, hard.detach(), soft)
     return result
 
 

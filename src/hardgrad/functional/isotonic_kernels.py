@@ -7,31 +7,19 @@ its block begins. Totals are kept in double precision whatever the rows hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hardgrad.core.kernels import kernel
 
 Rows = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel; without numba it runs as it is, as slowly as Python does."""
-    try:
-        import numba
-    except ImportError:
-        return function
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # no folder for the cache is writable: compile in every process
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
-
-
-@_jit
+@kernel
 def _fit_row(z: Floats, w: Floats, start: Ints, fit: Floats, total: Floats) -> None:
     """Fill `fit` with the non-increasing least-squares fit of z - w, and `start`; `total` is scratch."""
     n = len(z)
@@ -56,14 +44,14 @@ def _fit_row(z: Floats, w: Floats, start: Ints, fit: Floats, total: Floats) -> N
         end = begin
 
 
-@_jit
+@kernel
 def _log_sum(a: float, b: float) -> float:
     """Return log(exp(a) + exp(b)) without overflow."""
     high, low = (a, b) if a > b else (b, a)
     return high + math.log1p(math.exp(low - high))
 
 
-@_jit
+@kernel
 def _entropic_row(z: Floats, w: Floats, start: Ints, log_z: Floats, log_w: Floats) -> None:
     """Fill `start` for blocks whose value is logsumexp(z) - logsumexp(w); the two other arrays are scratch."""
     n = len(z)
@@ -86,7 +74,7 @@ def _entropic_row(z: Floats, w: Floats, start: Ints, log_z: Floats, log_w: Float
         end = begin
 
 
-@_jit
+@kernel
 def find_blocks(z: Rows, w: Rows, entropic: bool, start: Ints) -> None:
     """Fill `start` for the fit of z - w, by least squares or in the Kullback-Leibler sense."""
     rows, n = z.shape
@@ -100,7 +88,7 @@ def find_blocks(z: Rows, w: Rows, entropic: bool, start: Ints) -> None:
             _fit_row(left, right, start[r], fit, total)
 
 
-@_jit
+@kernel
 def rank_rows(x: Rows, order: Ints, temperature: float, ranks: Rows, start: Ints) -> None:
     """Fill `ranks` with the projection of x / temperature onto the permutahedron of 1..n; `order` puts x in descending order."""
     rows, n = x.shape
@@ -117,7 +105,7 @@ def rank_rows(x: Rows, order: Ints, temperature: float, ranks: Rows, start: Ints
             ranks[r, order[r, i]] = w[i] if alone else z[i] - fit[i]
 
 
-@_jit
+@kernel
 def sort_rows(z: Rows, x: Rows, order: Ints, values: Rows, start: Ints) -> None:
     """Fill `values` with the projection of z onto the permutahedron of x, both in descending order; z has one row or as many as x."""
     rows, n = x.shape
@@ -132,7 +120,7 @@ def sort_rows(z: Rows, x: Rows, order: Ints, values: Rows, start: Ints) -> None:
             values[r, i] = right[i] if alone else left[i] - fit[i]
 
 
-@_jit
+@kernel
 def pool_rows(y: Rows, start: Ints, mean: bool, out: Rows) -> None:
     """Fill every position of `out` with the sum, or the mean, of y over its block."""
     rows, n = y.shape
@@ -150,7 +138,7 @@ def pool_rows(y: Rows, start: Ints, mean: bool, out: Rows) -> None:
             end = begin
 
 
-@_jit
+@kernel
 def centre_rows(y: Rows, order: Ints, start: Ints, out: Rows) -> None:
     """Fill `out` with y less its mean over each block, where blocks are of the positions `order` of y."""
     rows, n = y.shape

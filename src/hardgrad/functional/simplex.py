@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hardgrad.core.errors import InputError, ParameterError
+from hardgrad.core.functions import apply_function
 from hardgrad.functional.operands import (
     Lists,
     as_lists,
@@ -113,7 +114,7 @@ def project_lists(scores: Tensor, temperature: Any, alpha: float) -> Tensor:
     if alpha == 1.0:
         return torch.softmax(scaled, dim=-1)
     function = _CompiledEntmax if torch.compiler.is_compiling() else _Entmax
-    weights: Tensor = function.apply(scaled, alpha)  # type: ignore[no-untyped-call]
+    weights: Tensor = apply_function(function, scaled, alpha)
     return weights
 
 

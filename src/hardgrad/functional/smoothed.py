@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hardgrad.core.errors import InputError
+from hardgrad.core.functions import apply_function
 from hardgrad.core.mode import Mode
 from hardgrad.core.operation import Method, operation
 from hardgrad.functional.operands import check_choice, is_batched, operand, settle
@@ -190,7 +191,7 @@ def _blurred_leaky(x: Tensor, slope: Tensor, temperature: Any) -> Tensor:
     if torch.compiler.is_compiling():  # a compiler fuses the formula, and chooses itself what to keep
         return slope * x + (1.0 - slope) * _smooth_relu(x, temperature)
     level = temperature if isinstance(temperature, Tensor) else x.new_full((), temperature)
-    return _Sau.apply(x, slope.to(x.dtype), level.to(x.dtype))  # type: ignore[no-any-return,no-untyped-call]
+    return apply_function(_Sau, x, slope.to(x.dtype), level.to(x.dtype))  # type: ignore[no-any-return]
 
 
 def _staircase_inputs(generator: torch.Generator, dtype: torch.dtype, batch: tuple[int, ...]) -> Any:

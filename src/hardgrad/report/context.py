@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hardgrad.core.errors import ParameterError
 from hardgrad.core.gap import GapReport
 from hardgrad.report.importance import Importance
+from hardgrad.tabular.table_model import TableModel
 from hardgrad.trees.forest import Forest
 
 _HIGHER = ("accuracy", "balanced_accuracy", "auc", "roc_auc", "average_precision", "f1", "r2")
@@ -20,11 +21,11 @@ _FRONT_KEYS = ("trees", "leaves", "bytes", "loss", "accuracy")
 
 @dataclass(frozen=True)
 class ReportContext:
-    """What `write_report` needs. Only `forest` and `metric` are required; a part of the page without data is left out.
+    """What `write_report` needs. Only `model` and `metric` are required; a part of the page without data is left out.
 
     Parameters
     ----------
-    forest : the hard model that is shipped.
+    model : the hard model that is shipped; trees, paths and the what-if panel are shown of a `Forest`.
     metric : name of the metric, as in "log_loss".
     title : heading of the page; made from the target by default.
     source : where the table came from, as in "loans.parquet".
@@ -34,7 +35,7 @@ class ReportContext:
     gap : soft against hard on held-out rows.
     front : one mapping a size: `trees`, `leaves`, `bytes`, `loss`, `accuracy` (each may be None), `chosen` (bool).
     baselines : the same keys and `name`, one mapping an installed booster.
-    validation : arrays `y` [n] or [n, outputs] (labels as in `forest.classes`, or values), `raw` [n, outputs] (hard raw scores of rows that
+    validation : arrays `y` [n] or [n, outputs] (labels as in `model.classes`, or values), `raw` [n, outputs] (hard raw scores of rows that
         the scoring forest did not train on), and `weight` [n] or None.
     held_out : False where `validation` and `gap` were measured on rows that the forest was trained on: the page then says so.
     rows : a few raw rows for the explorer, columns by name; `row_target` [n] is what was observed on them, or None.
@@ -51,7 +52,7 @@ class ReportContext:
 
     Raises
     ------
-    ParameterError : the arrays do not fit the forest.
+    ParameterError : the arrays do not fit the model.
 
     Examples
     --------
@@ -61,7 +62,7 @@ class ReportContext:
     False
     """
 
-    forest: Forest
+    model: TableModel
     metric: str
     title: str = ""
     source: str = ""
@@ -87,16 +88,14 @@ class ReportContext:
     created: str = ""
 
     def __post_init__(self) -> None:
-        forest = self.forest
-        if self.node_rows is not None and len(self.node_rows) != forest.n_nodes:
-            raise ParameterError(
-                f"node_rows has {len(self.node_rows)} entries; the forest has {forest.n_nodes} nodes."
-            )
+        nodes = self.forest.n_nodes if self.forest is not None else 0
+        if self.node_rows is not None and len(self.node_rows) != nodes:
+            raise ParameterError(f"node_rows has {len(self.node_rows)} entries; the model has {nodes} nodes.")
         if self.validation:
             y, raw = np.asarray(self.validation["y"]), np.asarray(self.validation["raw"])
-            if raw.ndim != 2 or raw.shape[1] != forest.n_outputs or len(y) != len(raw):
+            if raw.ndim != 2 or raw.shape[1] != self.model.n_outputs or len(y) != len(raw):
                 raise ParameterError(
-                    f"validation has y of shape {y.shape} and raw of shape {raw.shape}; expected n and [n, {forest.n_outputs}]."
+                    f"validation has y of shape {y.shape} and raw of shape {raw.shape}; expected n and [n, {self.model.n_outputs}]."
                 )
         for point in (*self.front, *self.baselines):
             if not any(key in point for key in _FRONT_KEYS):
@@ -112,6 +111,11 @@ class ReportContext:
         return self.metric.lower() in _HIGHER
 
     @property
+    def forest(self) -> Forest | None:
+        """The model, where it is a forest."""
+        return self.model if isinstance(self.model, Forest) else None
+
+    @property
     def binary(self) -> bool:
         """True where the target has two classes."""
-        return self.forest.task == "classification" and len(self.forest.classes) == 2
+        return self.model.task == "classification" and len(self.model.classes) == 2

@@ -14,6 +14,7 @@ from hardgrad.report.context import ReportContext
 from hardgrad.report.measures import ThresholdTable, count_node_rows
 from hardgrad.report.wording import long_condition, opposite, short_condition
 from hardgrad.tabular.schema import Feature, TableSchema, category_numbers, category_text, is_missing
+from hardgrad.tabular.table_model import TableModel
 from hardgrad.trees.forest import LEAF, Forest
 
 MAX_ROWS = 300
@@ -26,9 +27,11 @@ def to_script_json(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def forest_data(context: ReportContext) -> dict[str, Any]:
-    """Return the trees in a form that the page draws: texts are pooled, figures rounded to what can be seen."""
+def forest_data(context: ReportContext) -> dict[str, Any] | None:
+    """Return the trees in a form that the page draws: texts are pooled, figures rounded to what can be seen. None of other models."""
     forest = context.forest
+    if forest is None:
+        return None
     rows = context.node_rows
     if rows is None:
         rows = count_node_rows(forest, context.rows) if context.rows is not None else np.zeros(forest.n_nodes)
@@ -69,14 +72,14 @@ def label_text(label: Any) -> str:
     return ("true" if label else "false") if isinstance(label, (bool, np.bool_)) else str(label)
 
 
-def output_names(forest: Forest) -> list[str]:
+def output_names(model: TableModel) -> list[str]:
     """Return a name for each raw score: the positive class, the classes, or the targets."""
-    if forest.task == "classification":
-        names = [label_text(c) for c in forest.classes]
-        return names[1:] if forest.link == "sigmoid" else names
-    if forest.n_outputs == 1:
-        return [forest.target or "prediction"]
-    return [f"{forest.target or 'output'} {k + 1}" for k in range(forest.n_outputs)]
+    if model.task == "classification":
+        names = [label_text(c) for c in model.classes]
+        return names[1:] if model.link == "sigmoid" else names
+    if model.n_outputs == 1:
+        return [model.target or "prediction"]
+    return [f"{model.target or 'output'} {k + 1}" for k in range(model.n_outputs)]
 
 
 def _rounded(value: float, digits: int) -> float | int:
@@ -86,9 +89,9 @@ def _rounded(value: float, digits: int) -> float | int:
 
 def explorer_data(context: ReportContext) -> dict[str, Any] | None:
     """Return columns (used ones first, the most important at the top) and sample rows for the what-if panel, or None without rows."""
-    if context.rows is None:
-        return None
     forest = context.forest
+    if context.rows is None or forest is None:
+        return None
     schema = forest.schema
     raw = schema.raw_columns(context.rows)
     n = min(len(raw[0]) if raw else 0, MAX_ROWS)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import DataError
-from hardgrad.trees.forest import Forest
+from hardgrad.tabular.table_model import TableModel
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class Importance:
 
 
 def permutation_importance(
-    forest: Forest,
+    model: TableModel,
     table: Any,
     y: Any,
     *,
@@ -70,8 +70,8 @@ def permutation_importance(
     >>> [found.name for found in permutation_importance(forest, X, X[:, 0])]
     ['a']
     """
-    X = forest.encode(table)
-    target = encode_target(forest, y)
+    X = model.encode(table)
+    target = encode_target(model, y)
     if len(target) != len(X):
         raise DataError(f"y has {len(target)} entries, the table {len(X)} rows.")
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
@@ -79,10 +79,10 @@ def permutation_importance(
     if len(X) > max_rows:
         keep = np.sort(rng.choice(len(X), size=max_rows, replace=False))
         X, target, weight = X[keep], target[keep], weight[keep]
-    reference = loss(forest, forest.sum_leaves(forest.apply_encoded(X)), target, weight)
+    reference = loss(model, model.predict_raw_encoded(X), target, weight)
     features_of: dict[int, list[int]] = {}
-    for f in forest.used_features().tolist():
-        features_of.setdefault(forest.schema.features[f].column, []).append(f)
+    for f in model.used_features().tolist():
+        features_of.setdefault(model.schema.features[f].column, []).append(f)
     found = []
     for column, features in sorted(features_of.items()):
         rises = []
@@ -90,37 +90,35 @@ def permutation_importance(
             order = rng.permutation(len(X))
             shuffled = X.copy()
             shuffled[:, features] = X[np.ix_(order, np.asarray(features))]
-            rises.append(
-                loss(forest, forest.sum_leaves(forest.apply_encoded(shuffled)), target, weight) - reference
-            )
-        name = forest.schema.columns[column].name
+            rises.append(loss(model, model.predict_raw_encoded(shuffled), target, weight) - reference)
+        name = model.schema.columns[column].name
         found.append(Importance(name, float(np.mean(rises)), float(min(rises)), float(max(rises))))
     return sorted(found, key=lambda item: (-item.value, item.name))
 
 
-def encode_target(forest: Forest, y: Any) -> NDArray[Any]:
+def encode_target(model: TableModel, y: Any) -> NDArray[Any]:
     """Return class numbers int64 [n] (classification) or values float64 [n, outputs] (regression).
 
     Raises
     ------
     DataError : a label is not a class of the forest.
     """
-    if forest.task == "regression":
+    if model.task == "regression":
         values = np.asarray(y, dtype=np.float64)
         return values.reshape(len(values), -1)
-    position = {label: k for k, label in enumerate(forest.classes)}
+    position = {label: k for k, label in enumerate(model.classes)}
     labels = np.asarray(y).tolist()
     unknown = [label for label in labels if label not in position]
     if unknown:
-        raise DataError(f"y holds {unknown[0]!r}, which is not one of the classes {list(forest.classes)}.")
+        raise DataError(f"y holds {unknown[0]!r}, which is not one of the classes {list(model.classes)}.")
     return np.array([position[label] for label in labels], dtype=np.int64)
 
 
-def loss(forest: Forest, raw: Floats, target: NDArray[Any], weight: Floats) -> float:
+def loss(model: TableModel, raw: Floats, target: NDArray[Any], weight: Floats) -> float:
     """Return the weighted log-loss, or the mean squared error as a share of the target's variance."""
     total = weight.sum()
-    if forest.task == "classification":
-        p = np.clip(forest.raw_to_proba(raw)[np.arange(len(raw)), target], 1e-15, 1.0)
+    if model.task == "classification":
+        p = np.clip(model.raw_to_proba(raw)[np.arange(len(raw)), target], 1e-15, 1.0)
         return float(-(weight * np.log(p)).sum() / total)
     error = ((raw - target) ** 2 * weight[:, None]).sum(axis=0) / total
     mean = (target * weight[:, None]).sum(axis=0) / total

@@ -21,7 +21,8 @@ from hardgrad.trees.export_javascript import to_javascript
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("base", "layout", "charts", "trees", "explorer", "print")
-SCRIPTS = ("dom", "layout", "trees", "threshold", "inputs", "explorer", "main")
+SCRIPTS = ("dom", "layout", "trees", "threshold", "inputs", "explorer", "main", "start")
+WITHOUT_TREES = ("dom", "threshold", "main", "start")
 
 
 def write_report(path: str | os.PathLike[str], context: ReportContext) -> Path:
@@ -39,7 +40,7 @@ def write_report(path: str | os.PathLike[str], context: ReportContext) -> Path:
     Raises
     ------
     WriteError : the file cannot be written; nothing is left behind.
-    DataError : a validation label is not a class of the forest.
+    DataError : a validation label is not a class of the model.
 
     Examples
     --------
@@ -59,7 +60,7 @@ def render_report(context: ReportContext) -> str:
     data = {"forest": forest_data(context), "explorer": explorer_data(context), "threshold": threshold}
     style = "\n".join(_source("css", f"{name}.css") for name in STYLES)
     early = _source("js", "theme.js")
-    script = in_script(_application(to_javascript(context.forest, form="object")))
+    script = in_script(_application(context))
     policy = (
         f"default-src 'none'; script-src {_hash(early)} {_hash(script)}; style-src {_hash(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -86,10 +87,14 @@ def in_script(source: str) -> str:
     return re.sub(r"<(?=/script|!--|script)", r"\\x3C", source, flags=re.IGNORECASE)
 
 
-def _application(model: str) -> str:
-    """The exported model and the page's own scripts, which call it, in one closed function."""
-    parts = "\n".join(_source("js", f"{name}.js") for name in SCRIPTS)
-    return f'(() => {{\n"use strict";\nconst model = Object.freeze({model});\n{parts}\n}})();'
+def _application(context: ReportContext) -> str:
+    """The exported model and the page's own scripts, which call it, in one closed function; without trees, the scripts that need none."""
+    forest = context.forest
+    parts = (
+        [] if forest is None else [f"const model = Object.freeze({to_javascript(forest, form='object')});"]
+    )
+    parts += [_source("js", f"{name}.js") for name in (WITHOUT_TREES if forest is None else SCRIPTS)]
+    return '(() => {\n"use strict";\n' + "\n".join(parts) + "\n})();"
 
 
 def _hash(text: str) -> str:

@@ -13,6 +13,8 @@ from hardgrad.report import measures, plots, plots_quality, plots_training
 from hardgrad.report.context import ReportContext
 from hardgrad.report.embedded import label_text, output_names, threshold_data
 from hardgrad.report.importance import encode_target
+from hardgrad.report.wording import noun_for
+from hardgrad.tabular.table_model import TableModel
 
 WIDE, NARROW, SMALL, TINY = 860.0, 340.0, 380.0, 280.0
 MAX_CLASSES = 12
@@ -21,13 +23,18 @@ MAX_PANELS = 6
 
 def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return the data of the threshold slider (or None) and everything that the template names."""
-    forest = context.forest
+    model = context.model
     judged = _Judged(context) if context.validation else None
     threshold = judged.thresholds() if judged is not None and context.binary else None
     values = {
         "context": context,
-        "forest": forest,
-        "title": context.title or (f"Predicting {forest.target}" if forest.target else "A forest"),
+        "model": model,
+        "forest": context.forest,
+        "what": what(model),
+        "counted": [(count, noun_for(count, noun)) for count, noun in model.sizes()]
+        if context.forest is None
+        else [],
+        "title": context.title or (f"Predicting {model.target}" if model.target else f"A {what(model)}"),
         "exactness": exactness(context.exact_checks),
         "training": _two(
             lambda width: plots_training.training(context.history, context.metric, width, context.higher)
@@ -48,12 +55,17 @@ def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str
         "residuals": judged.residuals() if judged is not None else [],
         "threshold": _two(lambda width: plots_quality.thresholds(threshold, width)) if threshold else None,
         "accuracy": judged.accuracy if judged is not None else None,
-        "positive": label_text(forest.classes[1]) if context.binary else "",
+        "positive": label_text(model.classes[1]) if context.binary else "",
         "judged_rows": "held-out rows" if context.held_out else "rows that it was trained on",
         "validation_rows": judged.n if judged is not None else 0,
         "flow_source": "the training table" if context.node_rows is not None else "the sample rows",
     }
     return (threshold_data(threshold) if threshold else None), values
+
+
+def what(model: TableModel) -> str:
+    """Return what kind of model it is, in words: "forest", "neighbourhood"."""
+    return model.kind.replace("-", " ")
 
 
 def _two(draw: Any) -> Markup | None:
@@ -90,24 +102,24 @@ class _Judged:
 
     def __init__(self, context: ReportContext) -> None:
         assert context.validation is not None
-        self.context, self.forest = context, context.forest
+        self.context, self.model = context, context.model
         self.raw = np.asarray(context.validation["raw"], dtype=np.float64)
         self.n = len(self.raw)
         weight = context.validation.get("weight")
         self.weight = np.ones(self.n) if weight is None else np.asarray(weight, dtype=np.float64)
-        self.target: NDArray[Any] = encode_target(self.forest, context.validation["y"])
-        self.classifies = self.forest.task == "classification"
-        self.probability = self.forest.raw_to_proba(self.raw) if self.classifies else self.raw
+        self.target: NDArray[Any] = encode_target(self.model, context.validation["y"])
+        self.classifies = self.model.task == "classification"
+        self.probability = self.model.raw_to_proba(self.raw) if self.classifies else self.raw
         self.accuracy: float | None = None
         if self.classifies:
-            hit = self.forest.raw_to_class_index(self.raw) == self.target
+            hit = self.model.raw_to_class_index(self.raw) == self.target
             self.accuracy = float((self.weight * hit).sum() / self.weight.sum())
 
     def calibration(self) -> list[dict[str, Any]]:
         """One reliability picture for a binary target; one for the predicted class and a few classes otherwise."""
         if not self.classifies:
             return []
-        names = [label_text(c) for c in self.forest.classes]
+        names = [label_text(c) for c in self.model.classes]
         rows = np.arange(self.n)
         if self.context.binary:
             cases = [(names[1], self.probability[:, 1], self.target == 1)]
@@ -135,7 +147,7 @@ class _Judged:
         """How far apart the two classes of a binary target are kept."""
         if not self.context.binary:
             return None
-        names = [label_text(self.forest.classes[1]), label_text(self.forest.classes[0])]
+        names = [label_text(self.model.classes[1]), label_text(self.model.classes[0])]
         return plots_quality.separation(
             np.clip(self.probability[:, 1], 0, 1), self.target == 1, self.weight, names, SMALL
         )
@@ -144,8 +156,8 @@ class _Judged:
         """The confusion matrix; classes beyond the most frequent share one line."""
         if not self.classifies:
             return None
-        names = [label_text(c) for c in self.forest.classes]
-        predicted = self.forest.raw_to_class_index(self.raw)
+        names = [label_text(c) for c in self.model.classes]
+        predicted = self.model.raw_to_class_index(self.raw)
         target = self.target
         if len(names) > MAX_CLASSES:
             frequent = np.sort(
@@ -163,7 +175,7 @@ class _Judged:
         if self.classifies:
             return []
         panels = []
-        for k, name in enumerate(output_names(self.forest)[:MAX_PANELS]):
+        for k, name in enumerate(output_names(self.model)[:MAX_PANELS]):
             found = measures.residuals(self.raw[:, k], self.target[:, k], self.weight)
             panels.append(
                 {

@@ -82,6 +82,16 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:,.1f}"
 
 
+def noun_for(count: int, noun: str) -> str:
+    """Return the noun for so many.
+
+    >>> noun_for(1, "leaf"), noun_for(2, "leaf"), noun_for(0, "tree")
+    ('leaf', 'leaves', 'trees')
+    """
+    irregular = {"leaf": "leaves", "class": "classes", "category": "categories"}
+    return noun if count == 1 else irregular.get(noun, noun + "s")
+
+
 def seconds(value: float) -> str:
     """Return a duration.
 

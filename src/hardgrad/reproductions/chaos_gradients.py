@@ -22,7 +22,7 @@ SIGMA = 0.01
     ),
 )
 def chaos_gradients(scale: Scale) -> Sequence[Measured]:
-    """Logistic, Henon and (full) Lorenz exponents; variances over 4000 starts (smoke: 1000)."""
+    """Logistic, Henon and (full) Lorenz and recurrent network; variances over 4000 starts (smoke: 1000)."""
     import torch
 
     from hardgrad.gradients.diagnostics import lyapunov_exponents
@@ -49,10 +49,14 @@ def chaos_gradients(scale: Scale) -> Sequence[Measured]:
         Measured.at_most("Henon map: exponent, distance from 0.42", abs(henon - 0.42), 0.01),
     ]
     if not smoke:
-        lorenz = lyapunov_exponents(_lorenz, 5 * starts(100, 3), r4, 2000)[0] / 0.01
+        on_attractor = 5 * starts(200, 3)
+        for _ in range(2000):
+            on_attractor = _lorenz(on_attractor.T, r4).T
+        lorenz = lyapunov_exponents(_lorenz, on_attractor, r4, 3000)[0] / 0.01
         measured.append(
             Measured.at_most("Lorenz: exponent, relative error to 0.906", abs(lorenz / 0.906 - 1), 0.02)
         )
+        measured += _recurrent(torch, generator)
     lengths = (5, 6, 7, 8, 9, 10, 20, 40)
     pairs = {t: _variances(torch, starts(1000 if smoke else 4000), 3.9, t, generator) for t in lengths}
     crossover = next((t for t in lengths if pairs[t][0] > pairs[t][1]), 0)
@@ -93,6 +97,31 @@ def _lorenz(s: Any, _: Any) -> Any:
     b = slope(s + h / 2 * a)
     c = slope(s + h / 2 * b)
     return s + h / 6 * (a + 2 * b + 2 * c + slope(s + h * c))
+
+
+def _recurrent(torch: Any, generator: Any, units: int = 16, horizon: int = 60) -> list[Measured]:
+    """A recurrent network h <- tanh(gain W h + b) below and beyond the edge; gradients in b of the first unit at the end."""
+    from hardgrad.gradients.diagnostics import chaos_report
+
+    weight = torch.randn(units, units, generator=generator, dtype=torch.float64) / units**0.5
+    start = 0.1 * torch.randn(units, generator=generator, dtype=torch.float64)
+    bias = torch.zeros(units, dtype=torch.float64)
+
+    def network(gain: float) -> Any:
+        return lambda h, b: torch.tanh(gain * (weight @ h) + b)
+
+    found = []
+    for gain in (0.9, 1.5, 4.0):
+        report = chaos_report(
+            network(gain), start, bias, horizon, lambda h: h[0],
+            sigma=SIGMA, samples=1000, horizons=(horizon,), generator=generator,
+        )  # fmt: skip
+        found += [
+            Measured.reported(f"recurrent network, gain {gain:g}: exponent", report.lyapunov),
+            Measured.reported(f"recurrent network, gain {gain:g}: cosine of the truncated gradient", report.truncated_cosine),
+            Measured.reported(f"recurrent network, gain {gain:g}: cosine of the clipped gradient", report.clipped_cosine),
+        ]  # fmt: skip
+    return found
 
 
 def _growth(torch: Any, x: Any) -> float:

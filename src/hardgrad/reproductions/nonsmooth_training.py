@@ -14,6 +14,7 @@ Floats = NDArray[np.float64]
 STRENGTHS = (0.1, 1.0, 2.0, 3.0, 10.0, 100.0, 1000.0)
 RATE, STEPS = 0.05, 4000
 PENALTIES = (3e-4, 1e-3, 3e-3)
+SPLITS = 5
 
 
 @reproduction(
@@ -90,37 +91,55 @@ def _lasso_error(X: Floats, y: Floats, points: Sequence[Any]) -> float:
 # --- a network on digits -----------------------------------------------------------------------------------------------------------------
 def _digits() -> list[Measured]:
     """The sparsest proximal network within half a point of no penalty, and the zeros of the subgradient at every strength."""
-    import torch
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    X, y = load_digits(return_X_y=True)
-    parts = train_test_split(X / 16, y, test_size=0.25, random_state=0, stratify=y)
-    X_train, X_test = (torch.tensor(part, dtype=torch.float32) for part in parts[:2])
-    y_train, y_test = (torch.tensor(part) for part in parts[2:])
-    data = (X_train, y_train, X_test, y_test)
-    plain, _ = _train(data, 0.0, proximal=False)
-    runs = [_train(data, strength, proximal=True) for strength in PENALTIES]
-    good = [share for accuracy, share in runs if accuracy >= plain - 0.005]
-    zeros = max(_train(data, strength, proximal=False)[1] for strength in PENALTIES)
+    name = "digits, share of exact zeros within 0.5 points, proximal"
+    plain = _mean(0.0, proximal=False)[0]
+    runs = {strength: _mean(strength, proximal=True) for strength in PENALTIES}
+    zeros = max(_mean(strength, proximal=False)[1] for strength in PENALTIES)
+    # The claim depends on how pixels are scaled, which the bound leaves open: the other usual way is shown beside it.
+    other = _mean(0.0, proximal=False, standard=False)[0]
+    others = {strength: _mean(strength, proximal=True, standard=False) for strength in PENALTIES}
     return [
         Measured.reported("digits, test accuracy without penalty", plain),
-        Measured.at_least(
-            "digits, share of exact zeros within 0.5 points, proximal", max(good, default=0.0), 0.6
-        ),
+        *(_lost(strength, plain, runs) for strength in PENALTIES),
+        Measured.at_least(name, _sparsest(plain, runs), 0.6),
         Measured.exactly("digits, share of exact zeros, subgradient, any strength", zeros, 0),
+        Measured.reported(f"{name}, pixels divided by 16 instead", _sparsest(other, others)),
+        *(_lost(strength, other, others, ", pixels divided by 16") for strength in PENALTIES),
     ]
 
 
-def _train(data: Any, strength: float, *, proximal: bool, epochs: int = 40) -> tuple[float, float]:
+Runs = dict[float, tuple[float, float]]
+
+
+def _sparsest(plain: float, runs: Runs) -> float:
+    return max((share for accuracy, share in runs.values() if accuracy >= plain - 0.005), default=0.0)
+
+
+def _lost(strength: float, plain: float, runs: Runs, how: str = "") -> Measured:
+    accuracy, share = runs[strength]
+    return Measured.reported(
+        f"digits, points lost for {100 * share:.0f} % of exact zeros (strength {strength:g}){how}",
+        100 * (plain - accuracy),
+    )
+
+
+def _mean(strength: float, *, proximal: bool, standard: bool = True) -> tuple[float, float]:
+    """Means over five splits: half a point is under three rows of a test set, less than two runs of one setting differ by."""
+    runs = np.array([_train(strength, seed, proximal=proximal, standard=standard) for seed in range(SPLITS)])
+    return float(runs[:, 0].mean()), float(runs[:, 1].mean())
+
+
+def _train(
+    strength: float, seed: int, *, proximal: bool, standard: bool, epochs: int = 40
+) -> tuple[float, float]:
     """Test accuracy, and share of weights that are exactly zero."""
     import torch
     from torch import nn
 
     from hardgrad.gradients import Proximal
 
-    X, y, X_test, y_test = data
-    torch.manual_seed(0)
+    X, y, X_test, y_test = _split(seed, standard)
+    torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     weights = [p for p in net.parameters() if p.dim() > 1]
     inner = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
@@ -138,3 +157,21 @@ def _train(data: Any, strength: float, *, proximal: bool, epochs: int = 40) -> t
         accuracy = float((net(X_test).argmax(1) == y_test).float().mean())
     zero = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
     return accuracy, zero
+
+
+def _split(seed: int, standard: bool) -> list[Any]:
+    """Training pixels and digits, test pixels and digits; 30 % are held out."""
+    import torch
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+    from sklearn.preprocessing import StandardScaler
+
+    X, y = load_digits(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X, y, test_size=0.3, random_state=seed, stratify=y)
+    if standard:
+        scaler = StandardScaler().fit(X)
+        X, X_test = scaler.transform(X), scaler.transform(X_test)
+    else:
+        X, X_test = X / 16, X_test / 16
+    pixels = [torch.tensor(part, dtype=torch.float32) for part in (X, X_test)]
+    return [pixels[0], torch.tensor(y), pixels[1], torch.tensor(y_test)]

@@ -26,7 +26,8 @@ from hardgrad.tabular.column_typing import Dropped, Survey, column_kind
 from hardgrad.tabular.encoding import CROSS_FIT_ABOVE, SchemaBuilder, warn_of
 from hardgrad.tabular.raw import encode_categories
 from hardgrad.tabular.reading import damaged, open_parquet, require_columns
-from hardgrad.tabular.target import JudgedTarget, Label, TargetTotals
+from hardgrad.tabular.table_model import Label
+from hardgrad.tabular.target import JudgedTarget, TargetTotals
 from hardgrad.tabular.weights import check_weights
 
 PIECE = 65_536

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.tabular.arrow import column_to_arrow, to_arrow
+from hardgrad.tabular.table_model import Label
 
 MAX_STREAMED_CLASSES = 1000
-Label = str | int | float | bool
 MAX_INTEGER_CLASSES = 20
 """Whole numbers with more different values than this are a quantity, not classes, unless the task says otherwise."""
 MAX_CLASS_SHARE = 0.05

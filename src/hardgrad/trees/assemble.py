@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import ExportError
 from hardgrad.tabular.schema import TableSchema
+from hardgrad.tabular.table_model import Label, Link, Task
 from hardgrad.trees.codes import SCORE_UNIT, FeatureCodes
-from hardgrad.trees.forest import MAX_TERMS, OBLIQUE, Forest, Label, Link, Task
+from hardgrad.trees.forest import MAX_TERMS, OBLIQUE, Forest
 from hardgrad.trees.forest_build import ForestBuilder
 from hardgrad.trees.perfect import PerfectForest
 

@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_limits
 
-from hardgrad.core.errors import DataError, ParameterError
+from hardgrad.core.errors import ParameterError
 from hardgrad.core.gap import GapReport
-from hardgrad.tabular.column_typing import Typing
 from hardgrad.tabular.schema import TableSchema
+from hardgrad.tabular.table_estimator import TableEstimator
+from hardgrad.tabular.table_model import Label
 from hardgrad.train.checkpoint import current_checkpoint
 from hardgrad.train.loop import Hardware, under_torchrun
 from hardgrad.train.progress import Event, listen
@@ -28,7 +24,7 @@ from hardgrad.trees.assemble import Frame, assemble
 from hardgrad.trees.candidates import FEW_ROWS, Problem, Recipe, Selection, make_folds
 from hardgrad.trees.codes import FeatureCodes
 from hardgrad.trees.estimator_checks import check_parameters
-from hardgrad.trees.forest import Forest, Label
+from hardgrad.trees.forest import Forest
 from hardgrad.trees.gap_measure import measure_gap
 from hardgrad.trees.greedy import TrainingRows
 from hardgrad.trees.interruption import Interruption
@@ -50,14 +46,10 @@ Array = NDArray[np.float64]
 Finish = Callable[[Selection, Frame, Interruption], Selection]
 
 
-def is_table(X: Any) -> bool:
-    """Tell whether X has named columns of its own kinds (a data frame), not just numbers."""
-    return hasattr(X, "columns") or hasattr(X, "column_names")
-
-
-class SoftForestBase:
+class SoftForestBase(TableEstimator):
     """Shared half of `SoftForestClassifier` and `SoftForestRegressor`; their parameters are documented there."""
 
+    artifact_attribute = "forest_"
     n_estimators: int | None
     max_depth: int
     split: Any
@@ -79,84 +71,20 @@ class SoftForestBase:
     verbose: int
     streamed_: StreamedFit
 
-    def _class_weights(self, y: NDArray[Any]) -> Array:
-        """Return the weight of each row by its label."""
-        return np.ones(len(y))
-
-    # --- input ---------------------------------------------------------------------------------------------------------------
-    def _check_input(self, X: Any, y: Any, **options: Any) -> tuple[Any, NDArray[Any]]:
-        """Check X and y and remember the shape of X; a data frame with columns that are not numbers stays a data frame."""
-        if is_table(X) and not _all_numbers(X):
-            from sklearn.utils import check_consistent_length, column_or_1d
-
-            self._remember_columns(X)
-            y = (
-                np.asarray(y)
-                if options.get("multi_output") and np.ndim(y) == 2
-                else column_or_1d(y, warn=True)
-            )
-            check_consistent_length(X, y)
-            return X, y
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", **options)
-        return X, y
-
-    def _remember_columns(self, X: Any) -> None:
-        names = X.column_names if hasattr(X, "column_names") else X.columns
-        self._remember_names([str(name) for name in names])
-
-    def _remember_names(self, names: list[str]) -> None:
-        self.feature_names_in_ = np.array(names, dtype=object)
-        self.n_features_in_ = len(names)
-
-    def _read(self, X: Any) -> Array:
-        """Encode rows to score, held to the columns that were fitted."""
-        if not self._table_fit:
-            X = validate_data(self, X, dtype=np.float64, ensure_all_finite=False, reset=False)
-        elif not is_table(X):
-            raise DataError(
-                f"this model was fitted on a data frame with columns {list(self.forest_.schema.names)}; got a "
-                f"{type(X).__name__}. Pass a data frame with these columns."
-            )
-        return self.forest_.encode(X)
-
-    def _weights(self, sample_weight: Any, n: int) -> Array:
-        if sample_weight is None:
-            return np.ones(n)
-        weight = np.asarray(_check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64))
-        if (weight < 0).any() or not weight.sum() > 0:
-            raise DataError("sample_weight must not be negative and must not be zero everywhere.")
-        return weight
-
-    def _encode_training(
-        self, X: Any, Y: Array, weight: Array, objective: Objective
-    ) -> tuple[TableSchema, Array]:
-        self._table_fit = not isinstance(X, np.ndarray)
-        if self._table_fit:
-            from hardgrad.tabular.encoding import TableEncoder
-
-            labels = Y if objective.kind == "squared" else (Y[:, 0] if Y.shape[1] == 1 else Y.argmax(axis=1))
-            encoder = TableEncoder()
-            encoded = encoder.fit_transform(
-                X,
-                labels,
-                task="regression" if objective.kind == "squared" else "classification",
-                n_classes=max(2, Y.shape[1]),
-                sample_weight=weight,
-                random_state=self._seed,
-            )
-            self.typing_ = encoder.typing_
-            return encoded
-        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(X.shape[1])])
-        schema = TableSchema.numeric([str(name) for name in names])
-        self.typing_ = Typing(schema.columns)
-        return schema, X
-
     # --- training ------------------------------------------------------------------------------------------------------------
     def _train(
         self, X: Any, Y: Array, weight: Array, objective: Objective, classes: tuple[Label, ...]
     ) -> Self:
         self._begin_fit()
-        schema, encoded = self._encode_training(X, Y, weight, objective)
+        squared = objective.kind == "squared"
+        schema, encoded = self._encode_training(
+            X,
+            Y if squared else Y[:, 0] if Y.shape[1] == 1 else Y.argmax(axis=1),
+            weight,
+            task="regression" if squared else "classification",
+            n_classes=Y.shape[1],
+            seed=self._seed,
+        )
         used = weight > 0
         self._train_encoded(schema, encoded[used], Y[used], weight[used], objective, classes)
         return self
@@ -198,18 +126,19 @@ class SoftForestBase:
 
     def _begin_fit(self) -> None:
         check_parameters(self)
-        vars(self).pop("forest_", None)  # a fit that ends early leaves no forest of an earlier one behind
+        self.__dict__.pop("forest_", None)  # a fit that ends early leaves no forest of an earlier one behind
         if self.random_state is None and under_torchrun():
             raise ParameterError(
                 "processes of torchrun must draw the same numbers: pass random_state=0 or another seed."
             )
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self._seed = self._seed_of_fit()
 
     def _train_encoded(
         self, schema: TableSchema, encoded: Array, Y: Array, weight: Array, objective: Objective, classes: tuple[Label, ...],
         *, target: str = "", finish: Finish | None = None,
     ) -> None:  # fmt: skip
         """Train on encoded rows of positive weight and remember everything; `finish` may change what was selected."""
+        self.schema_ = schema
         metric = find_metric(self.metric, objective)
         scale = shift = None
         if objective.kind == "squared":
@@ -291,14 +220,6 @@ class SoftForestBase:
         threads = max(1, cores + 1 + jobs) if jobs < 0 else max(1, jobs)
         return Hardware(self.device, int(self.devices), threads)
 
-    def _print_event(self, event: Event) -> None:
-        if self.verbose:
-            parts = [f"{event.phase} {100 * event.fraction:.0f} %"]
-            parts += [
-                f"{n} {v:.4f}" for n, v in (("soft", event.soft), ("hard", event.hard)) if v is not None
-            ]
-            print("  ".join([*parts, event.message]).rstrip())
-
     # --- what is remembered --------------------------------------------------------------------------------------------------
     def _remember(
         self, problem: Problem, frame: Frame, selection: Selection, metric: Metric, events: list[Event]
@@ -334,48 +255,16 @@ class SoftForestBase:
                 )  # fmt: skip
         self.front_ = list(selection.front)
 
-    # --- prediction ----------------------------------------------------------------------------------------------------------
-    def _hard_raw(self, X: Any) -> Array:
-        encoded = self._read(X)
-        return self.forest_.sum_leaves(self.forest_.apply_encoded(encoded))
-
+    # --- the exact forest ----------------------------------------------------------------------------------------------------
     def harden(self) -> Forest:
         """Return the exact `Forest` artifact: NumPy only, savable, exportable."""
-        check_is_fitted(self, "forest_")
-        forest: Forest = self.forest_
+        forest: Forest = super().harden()
         return forest
 
     def apply(self, X: Any) -> NDArray[np.int32]:
         """Return the leaf of each row in each tree, [n, trees]."""
         check_is_fitted(self, "forest_")
         return self.forest_.apply_encoded(self._read(X))
-
-    def plot_gap(self, ax: Any = None) -> Any:
-        """Draw the soft metric beside the hard one. Needs matplotlib."""
-        check_is_fitted(self, "forest_")
-        if self.gap_ is None:
-            raise DataError(
-                "no rows were held out in training, so there is no gap to draw; fit on at least 20 rows."
-            )
-        return self.gap_.plot(ax)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "forest_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags: Tags = super().__sklearn_tags__()  # type: ignore[misc]
-        tags.input_tags.allow_nan = True
-        if tags.regressor_tags is not None:
-            tags.target_tags.multi_output = True
-        return tags
-
-
-def _all_numbers(X: Any) -> bool:
-    """Tell whether every column of a pandas frame is a plain number, so that scikit-learn's own checks apply."""
-    dtypes = getattr(X, "dtypes", None)
-    if dtypes is None or isinstance(dtypes, list) or not hasattr(X, "iloc"):
-        return False
-    return all(getattr(dtype, "kind", "O") in "fiu" for dtype in np.asarray(dtypes, dtype=object).tolist())
 
 
 def _difference(event: Event) -> float | None:

@@ -6,16 +6,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
-from hardgrad.core.errors import DataError
+from hardgrad.tabular.table_estimator import TableClassifier, TableRegressor
 from hardgrad.trees.estimator_base import SoftForestBase
 from hardgrad.trees.objectives import Objective
 
 
-class SoftForestClassifier(ClassifierMixin, SoftForestBase, BaseEstimator):  # type: ignore[misc]
+class SoftForestClassifier(TableClassifier, SoftForestBase):
     """A small, exact decision forest for classification: trained soft, hardened, and the hard one is what predicts.
 
     Parameters
@@ -128,35 +126,12 @@ class SoftForestClassifier(ClassifierMixin, SoftForestBase, BaseEstimator):  # t
         sample_weight : [n], not negative.
         """
         X, y = self._check_input(X, y)
-        check_classification_targets(y)
-        self.classes_, index = np.unique(y, return_inverse=True)
+        index = self._class_numbers(y)
         K = len(self.classes_)
-        if K < 2:
-            raise DataError(
-                f"{type(self).__name__} needs samples of at least 2 classes, but the target has only one class: "
-                f"{self.classes_.tolist()[0]!r}. Add rows of another class."
-            )
         objective = Objective("logistic" if K == 2 else "softmax")
         Y = index[:, None].astype(np.float64) if K == 2 else np.eye(K)[index]
         weight = self._weights(sample_weight, len(Y)) * self._class_weights(y)
-        return self._train(X, Y, weight, objective, classes=tuple(self.classes_.tolist()))
-
-    def _class_weights(self, y: NDArray[Any]) -> NDArray[np.float64]:
-        from sklearn.utils.class_weight import compute_sample_weight
-
-        if self.class_weight is None:
-            return np.ones(len(y))
-        return np.asarray(compute_sample_weight(self.class_weight, y), dtype=np.float64)
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the class labels [n] of the hard forest."""
-        check_is_fitted(self, "forest_")
-        return np.asarray(self.classes_[self.forest_.raw_to_class_index(self._hard_raw(X))])
-
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return the class probabilities [n, classes] of the hard forest."""
-        check_is_fitted(self, "forest_")
-        return self.forest_.raw_to_proba(self._hard_raw(X))
+        return self._train(X, Y, weight, objective, classes=self._class_labels())
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return raw scores of the hard forest: [n] for two classes, else [n, classes]."""
@@ -165,7 +140,7 @@ class SoftForestClassifier(ClassifierMixin, SoftForestBase, BaseEstimator):  # t
         return raw[:, 0] if raw.shape[1] == 1 else raw
 
 
-class SoftForestRegressor(RegressorMixin, SoftForestBase, BaseEstimator):  # type: ignore[misc]
+class SoftForestRegressor(TableRegressor, SoftForestBase):
     """A small, exact decision forest for one or several numeric targets: trained soft, hardened, and the hard one is what predicts.
 
     Parameters
@@ -239,15 +214,6 @@ class SoftForestRegressor(RegressorMixin, SoftForestBase, BaseEstimator):  # typ
         sample_weight : [n], not negative.
         """
         X, y = self._check_input(X, y, multi_output=True, y_numeric=True)
-        if np.ndim(y) == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        self._flat = np.ndim(y) == 1
-        Y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        Y = self._targets(y)
         weight = self._weights(sample_weight, len(Y))
         return self._train(X, Y, weight, Objective("squared"), classes=())
-
-    def predict(self, X: Any) -> NDArray[np.float64]:
-        """Return the values of the hard forest, shaped like the target that was fitted."""
-        check_is_fitted(self, "forest_")
-        raw = self._hard_raw(X)
-        return raw[:, 0] if self._flat else raw

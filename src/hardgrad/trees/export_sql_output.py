@@ -12,7 +12,8 @@ from hardgrad.core.errors import ExportError, ParameterError
 from hardgrad.export.sql import SqlDialect, above, at_most, call, case, choose, column, integer, left_sum
 from hardgrad.export.sql_dialects import sql_dialect
 from hardgrad.tabular.schema import category_text
-from hardgrad.trees.forest import Forest, Label
+from hardgrad.tabular.table_model import Label, TableModel
+from hardgrad.trees.forest import Forest
 
 if TYPE_CHECKING:
     from hardgrad.trees.export_sql import ForestQuery
@@ -26,7 +27,7 @@ SURE = 40.0
 
 
 def output_names(
-    forest: Forest,
+    model: TableModel,
     dialect: str | SqlDialect = "duckdb",
     *,
     keep: Sequence[str] = (),
@@ -40,12 +41,12 @@ def output_names(
     ExportError : a column to keep has the name of an output.
     """
     engine = sql_dialect(dialect) if isinstance(dialect, str) else dialect
-    names = [f"leaf_{t}" for t in range(forest.n_trees)] if leaves else []
+    names = [f"leaf_{t}" for t in range(model.n_trees)] if leaves and isinstance(model, Forest) else []
     if outputs == "all":
-        names += [f"raw_{o}" for o in range(forest.n_outputs)]
-        names += [f"probability_{category_text(label)}" for label in forest.classes]
-    several = forest.task == "regression" and forest.n_outputs > 1
-    names += [f"prediction_{o}" for o in range(forest.n_outputs)] if several else ["prediction"]
+        names += [f"raw_{o}" for o in range(model.n_outputs)]
+        names += [f"probability_{category_text(label)}" for label in model.classes]
+    several = model.task == "regression" and model.n_outputs > 1
+    names += [f"prediction_{o}" for o in range(model.n_outputs)] if several else ["prediction"]
     taken: set[str] = set()
     written = []
     for name in names:

@@ -15,16 +15,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.core.artifact import Artifact
-from hardgrad.core.errors import ArtifactError, DataError
+from hardgrad.core.errors import ArtifactError
 from hardgrad.tabular.schema import TableSchema
+from hardgrad.tabular.table_model import Label, Link, TableModel, Task
 from hardgrad.trees.forest_sums import feature_scores, goes_left, leaf_outputs, require_present
 from hardgrad.trees.packing import Packing
 
-Link = Literal["identity", "sigmoid", "softmax"]
 Aggregation = Literal["sum", "mean"]
-Task = Literal["classification", "regression"]
-Label = str | int | float | bool
 
 LEAF = -1
 OBLIQUE = -2
@@ -36,7 +33,7 @@ BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Forest(Artifact, kind="forest"):
+class Forest(TableModel, kind="forest"):
     """An exact decision forest over the raw columns of a table.
 
     Parameters
@@ -163,11 +160,6 @@ class Forest(Artifact, kind="forest"):
         return len(self.base)
 
     @property
-    def n_features(self) -> int:
-        """Number of derived features, the columns of the encoded matrix X."""
-        return len(self.schema.features)
-
-    @property
     def is_axis(self) -> bool:
         """True where every inner node tests a single feature against a threshold."""
         return not bool((self.feature < LEAF).any())
@@ -217,11 +209,13 @@ class Forest(Artifact, kind="forest"):
         axis = self.feature[self.feature >= 0].astype(np.int64)
         return np.unique(np.concatenate([axis, self.scored_features, self.weighted_features]))
 
-    # --- reference semantics -------------------------------------------------------------------------------------------------
-    def encode(self, table: Any) -> NDArray[np.float64]:
-        """Turn a table of raw columns into the feature matrix X, float64 [n, features] (see `TableSchema.encode`)."""
-        return self.schema.encode(table)
+    def sizes(self) -> list[tuple[int, str]]:
+        """Return trees, leaves and the bytes of data that the smallest C export carries (see `TableModel.sizes`)."""
+        from hardgrad.trees.packed import size_in_bytes
 
+        return [(self.n_trees, "tree"), (self.n_leaves, "leaf"), (int(size_in_bytes(self)), "byte")]
+
+    # --- reference semantics -------------------------------------------------------------------------------------------------
     def apply(self, table: Any) -> NDArray[np.int32]:
         """Return the leaf that each row reaches in each tree: int32 [n, trees], absolute node numbers."""
         return self.apply_encoded(self.encode(table))
@@ -256,54 +250,17 @@ class Forest(Artifact, kind="forest"):
         X, the encoded rows [n, features], is needed where leaves are affine.
         """
         raw = np.repeat(self.base[None, :], len(leaves), axis=0)
-        expected: Literal["ignore", "warn"] = "ignore" if self.has_slopes else "warn"  # an affine leaf may meet infinities
+        expected: Literal["ignore", "warn"] = (
+            "ignore" if self.has_slopes else "warn"
+        )  # an affine leaf may meet infinities
         with np.errstate(invalid=expected, over=expected):
             for tree in range(self.n_trees):
                 raw += leaf_outputs(self, leaves[:, tree], X)
         return raw / self.n_trees if self.aggregation == "mean" and self.n_trees else raw
 
-    def predict_raw(self, table: Any) -> NDArray[np.float64]:
-        """Return the raw scores, float64 [n, outputs], before the link. Raises `DataError` where a weighed value is missing."""
-        X = self.encode(table)
+    def predict_raw_encoded(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the raw scores, float64 [n, outputs], of an encoded matrix X. Raises `DataError` where a weighed value is missing."""
         return self.sum_leaves(self.apply_encoded(X), X)
-
-    def predict_proba(self, table: Any) -> NDArray[np.float64]:
-        """Return class probabilities, float64 [n, classes]. Raises `DataError` for a regression forest."""
-        return self.raw_to_proba(self.predict_raw(table))
-
-    def predict(self, table: Any) -> NDArray[Any]:
-        """Return class labels [n] (classification) or values, [n] for one target and [n, targets] for several (regression)."""
-        return self.raw_to_prediction(self.predict_raw(table))
-
-    def raw_to_proba(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Apply the link to raw scores [n, outputs] -> probabilities [n, classes]."""
-        if self.task != "classification":
-            raise DataError("a regression forest has no probabilities; use predict() or predict_raw().")
-        if self.link == "sigmoid":
-            with np.errstate(over="ignore"):
-                p = 1.0 / (1.0 + np.exp(-raw[:, 0]))
-            return np.stack([1.0 - p, p], axis=1)
-        if self.link == "softmax":
-            shifted = np.exp(raw - raw.max(axis=1, keepdims=True))
-            return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-        return raw
-
-    def raw_to_prediction(self, raw: NDArray[np.float64]) -> NDArray[Any]:
-        """Turn raw scores [n, outputs] into labels or values (see `predict`). Decided on the score: no `exp` can change a class."""
-        if self.task == "regression":
-            return raw[:, 0] if self.n_outputs == 1 else raw
-        return self.class_array[self.raw_to_class_index(raw)]
-
-    def raw_to_class_index(self, raw: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the position of the predicted class in `classes`: int64 [n]."""
-        if self.link == "sigmoid":
-            return (raw[:, 0] > 0).astype(np.int64)
-        return np.asarray(np.argmax(raw, axis=1))
-
-    @cached_property
-    def class_array(self) -> NDArray[Any]:
-        """The class labels as an array whose dtype is that of the labels."""
-        return np.array(self.classes)
 
     def decision_path(self, table: Any, row: int = 0) -> list[list[int]]:
         """Return the nodes that one row passes in each tree, root first, leaf last."""

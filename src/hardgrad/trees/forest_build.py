@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import ArtifactError
 from hardgrad.tabular.schema import TableSchema
-from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Aggregation, Forest, Label, Link, Task
+from hardgrad.tabular.table_model import Label, Link, Task
+from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Aggregation, Forest
 
 Node = Mapping[str, Any]
 

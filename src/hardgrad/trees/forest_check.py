@@ -118,7 +118,9 @@ def _check_slopes(f: Forest) -> None:
     if f.leaf_slope.shape == (0, 0, 0):
         return
     expected = (f.n_nodes, f.n_outputs, f.n_features)
-    _require(f.leaf_slope.shape == expected and f.leaf_slope.size > 0, f"'leaf_slope' must be of shape {expected}")
+    _require(
+        f.leaf_slope.shape == expected and f.leaf_slope.size > 0, f"'leaf_slope' must be of shape {expected}"
+    )
     _require(np.isfinite(f.leaf_slope).all(), "a slope is not finite")
     _require(not f.leaf_slope[f.feature != -1].any(), "an inner node has a slope")
     _require(f.task == "regression", "affine leaves are for regression; a class needs constant leaves")

@@ -85,7 +85,9 @@ def leaf_outputs(forest: Forest, leaves: NDArray[np.integer], X: Doubles | None)
     if not forest.has_slopes:
         return total
     if X is None:
-        raise ParameterError("the leaves of this forest are affine: pass the encoded rows, sum_leaves(leaves, X).")
+        raise ParameterError(
+            "the leaves of this forest are affine: pass the encoded rows, sum_leaves(leaves, X)."
+        )
     slope = forest.leaf_slope[leaves]
     for f in forest.weighted_features:
         steep = slope[:, :, f]

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from hardgrad.trees.assemble import Frame, assemble
 from hardgrad.trees.codes import FeatureCodes, normal_scores
 from hardgrad.trees.forest import Forest
-from hardgrad.trees.packing import Packing
 from hardgrad.trees.greedy import BoostingPlan, TrainingRows, boost
 from hardgrad.trees.leaf_codes import SHARES_OF_RANGE, round_leaves
 from hardgrad.trees.leaf_refit import ITERATIONS, refit_leaves
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.packed import axis_bytes, bfloat16, grid_cuts, packed_size, simplify_categories
+from hardgrad.trees.packing import Packing
 from hardgrad.trees.perfect import PerfectForest
 
 MAX_ROUNDS = 150

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from hardgrad.core.errors import ArtifactError, ExportError, ParameterError
-from hardgrad.trees.forest import Forest, Label
+from hardgrad.tabular.table_model import Label
+from hardgrad.trees.forest import Forest
 from hardgrad.trees.importers_common import Output, PeerColumns, PeerTree, assemble, describe_data
 from hardgrad.trees.importers_lightgbm import read_lightgbm
 from hardgrad.trees.importers_sklearn import read_sklearn

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import ArtifactError, ExportError, ParameterError
 from hardgrad.tabular.schema import Column, Feature, TableSchema, category_text
-from hardgrad.trees.forest import LEAF, OBLIQUE, Aggregation, Forest, Label, Link, Task
+from hardgrad.tabular.table_model import Label, Link, Task
+from hardgrad.trees.forest import LEAF, OBLIQUE, Aggregation, Forest
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ArtifactError, ExportError, HardgradError
-from hardgrad.trees.forest import Label
+from hardgrad.tabular.table_model import Label
 from hardgrad.trees.importers_common import (
     Choice,
     Floats,

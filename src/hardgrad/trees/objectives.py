@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_softmax, softmax
 
-from hardgrad.trees.forest import Link
+from hardgrad.tabular.table_model import Link
 
 SQUARED, LOGISTIC, SOFTMAX = 0, 1, 2
 Kind = Literal["squared", "logistic", "softmax"]

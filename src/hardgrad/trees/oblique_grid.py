@@ -14,13 +14,13 @@ from hardgrad.trees.byte_search import Way
 from hardgrad.trees.candidates import Problem, Recipe
 from hardgrad.trees.codes import SCORE_UNIT, FeatureCodes
 from hardgrad.trees.forest import Forest
-from hardgrad.trees.packing import Packing
 from hardgrad.trees.greedy import BoostingPlan, TrainingRows, boost
 from hardgrad.trees.grid import QUICK, REFIT, Grid
 from hardgrad.trees.leaf_codes import round_leaves
 from hardgrad.trees.leaf_refit import ITERATIONS, refit_leaves
 from hardgrad.trees.objectives import Objective
 from hardgrad.trees.packed import grid_cuts, grid_scores, packed_size
+from hardgrad.trees.packing import Packing
 from hardgrad.trees.perfect import PerfectForest
 from hardgrad.trees.polish import polish
 from hardgrad.trees.refine import Member, RefineData, RefinePlan, refine

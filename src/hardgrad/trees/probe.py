@@ -17,17 +17,8 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import ParameterError
 from hardgrad.tabular.schema import Column, Feature, TableSchema
-from hardgrad.trees.forest import (
-    LINEAR,
-    MAX_SCORE,
-    MAX_TERMS,
-    MAX_WEIGHT,
-    Aggregation,
-    Forest,
-    Label,
-    Link,
-    Task,
-)
+from hardgrad.tabular.table_model import Label, Link, Task
+from hardgrad.trees.forest import LINEAR, MAX_SCORE, MAX_TERMS, MAX_WEIGHT, Aggregation, Forest
 from hardgrad.trees.forest_build import ForestBuilder
 
 if TYPE_CHECKING:
@@ -117,7 +108,9 @@ def generate_rows(
 def _never_missing(forest: Forest) -> set[int]:
     """Columns whose values are weighed: a forest refuses such rows."""
     features = forest.schema.features
-    return {features[f].column for f in forest.weighted_features.tolist() if features[f].transform != "missing"}
+    return {
+        features[f].column for f in forest.weighted_features.tolist() if features[f].transform != "missing"
+    }
 
 
 def _move_onto_planes(rng: np.random.Generator, forest: Forest, rows: Rows) -> None:

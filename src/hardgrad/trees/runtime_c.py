@@ -79,7 +79,8 @@ def _functions(
     folder = resources.files("hardgrad.trees")
     source = (folder / "runtime_kernel.c").read_text(encoding="utf-8")
     headers = {
-        file: (folder / file).read_text(encoding="utf-8") for file in ("runtime_cells.h", "runtime_weighted.h")
+        file: (folder / file).read_text(encoding="utf-8")
+        for file in ("runtime_cells.h", "runtime_weighted.h")
     }
     try:
         library = compile_shared(source, flags=(*FLAGS, *target), name="hardgrad_runtime", headers=headers)

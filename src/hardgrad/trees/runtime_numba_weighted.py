@@ -108,7 +108,13 @@ def _rows(steps, weights, X, out, leaves):  # type: ignore[no-untyped-def]
         if scored:
             for u in range(n_used):
                 _scores(
-                    steps.cut_offset, steps.cut, steps.score_offset, steps.score, u, row[u : u + 1], score[u : u + 1]
+                    steps.cut_offset,
+                    steps.cut,
+                    steps.score_offset,
+                    steps.score,
+                    u,
+                    row[u : u + 1],
+                    score[u : u + 1],
                 )
         for c in range(out.shape[1] if len(out) else 0):
             out[r, c] = steps.base[c]

@@ -195,9 +195,7 @@ class NumpyKernel:
                 total = self._sums(-1 - slot[chosen], row[chosen], rows, scores, real)
                 right[chosen] = ~(total <= threshold[chosen])
 
-    def _sums(
-        self, k: Ints, row: NDArray[np.int64], rows: Doubles, scores: Ints, real: bool
-    ) -> NDArray[Any]:
+    def _sums(self, k: Ints, row: NDArray[np.int64], rows: Doubles, scores: Ints, real: bool) -> NDArray[Any]:
         """Sums of the nodes k with terms, each for its row: of weights times values (real), or of integer weights times scores."""
         t = self._tables
         width = 2 * t.n_used + 1

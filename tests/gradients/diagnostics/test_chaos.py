@@ -39,6 +39,23 @@ def test_verdicts(r: float, horizon: int, verdict: str) -> None:
     assert report.spectral_radii[0] == pytest.approx(abs(r * (1 - 0.6)))
 
 
+def test_a_stable_system_loses_nothing_and_a_chaotic_one_is_truncated_at_its_own_time() -> None:
+    g = torch.Generator().manual_seed(0)
+    calm, wild = (
+        chaos_report(logistic, double(0.3), double(r), 30, torch.sum, sigma=1e-3, samples=50, horizons=[30], generator=g)
+        for r in (2.8, 3.9)
+    )  # fmt: skip
+    assert calm.window == 30 and calm.truncated_cosine == calm.clipped_cosine == pytest.approx(1.0)
+    assert wild.window == round(1 / wild.lyapunov)
+
+
+def test_the_spectral_radius_of_a_large_state_is_that_of_its_matrix() -> None:
+    A = torch.randn(80, 80, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / 10
+    start = torch.ones(80, dtype=torch.float64)
+    report = chaos_report(lambda s, a: a @ s, start, A, 1, torch.sum, samples=2)
+    assert report.spectral_radii[0] == pytest.approx(float(torch.linalg.eigvals(A).abs().max()))
+
+
 def test_estimators_agree_on_a_smooth_function() -> None:
     g = torch.Generator().manual_seed(0)
     theta = double(1.0, -2.0)

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.gradients.diagnostics.report import Report, new_axis
-from hardgrad.gradients.evolution import backprop_samples, es_samples
+from hardgrad.gradients.evolution import backprop_samples, es_samples, truncated_unroll
 
 Step = Callable[[Tensor, Tensor], Tensor]
 FLOOR = 1e-300
+DENSE = 64
+"""States of at most this size have their Jacobian written out."""
 
 
 class ChaosVerdict(StrEnum):
@@ -54,6 +58,9 @@ class ChaosReport(Report):
     grad_norm_by_horizon, variance_backprop, variance_es : norm of the gradient; variance of one sample of each estimator of the smoothed
         gradient, summed over the parameters.
     crossover_horizon : the first of `horizons` at which backpropagation is the noisier one; None if it never is.
+    window : steps through which a truncated gradient is taken, 1/lyapunov where that is positive, else the horizon.
+    truncated_cosine, clipped_cosine : cosine to the mean estimate from values alone, at the last horizon, of the mean gradient through the
+        last `window` steps, and of the mean of the samples of backpropagation after each is clipped to their median norm.
     advice : what to use, best first.
     """
 
@@ -64,6 +71,9 @@ class ChaosReport(Report):
     variance_backprop: tuple[float, ...] = ()
     variance_es: tuple[float, ...] = ()
     crossover_horizon: int | None = None
+    window: int = 0
+    truncated_cosine: float = math.nan
+    clipped_cosine: float = math.nan
     advice: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -189,28 +199,48 @@ def chaos_report(
         f = _unrolled(step, state0, loss, length)
         at = params.detach().clone().requires_grad_()
         norms.append(float(torch.autograd.grad(f(at), at)[0].norm()))
-        backprop.append(float(backprop_samples(f, params, sigma, samples, generator).var(0).sum()))
-        by_values.append(float(es_samples(f, params, sigma, samples, True, generator).var(0).sum()))
+        gradients = backprop_samples(f, params, sigma, samples, generator)
+        estimates = es_samples(f, params, sigma, samples, True, generator)
+        backprop.append(float(gradients.var(0).sum()))
+        by_values.append(float(estimates.var(0).sum()))
         if progress is not None:
             progress(done + 1, len(measured))
+    window = min(measured[-1], max(1, round(1 / exponent))) if exponent > 0 else measured[-1]
+    shortened = _unrolled(step, state0, loss, measured[-1], window)
+    truncated = backprop_samples(shortened, params, sigma, samples, generator)
+    reference = estimates.mean(0)
     noisier = [t for t, b, e in zip(measured, backprop, by_values, strict=True) if not b <= e]
     verdict = _verdict(exponent, horizon, eps)
     return ChaosReport(
         verdict, exponent, _radii(step, state0, params, horizon), measured, tuple(norms), tuple(backprop), tuple(by_values),
-        noisier[0] if noisier else None, ADVICE[verdict],
+        noisier[0] if noisier else None, window, _cosine(truncated.mean(0), reference), _cosine(_clipped(gradients), reference),
+        ADVICE[verdict],
     )  # fmt: skip
 
 
 def _unrolled(
-    step: Step, state0: Tensor, loss: Callable[[Tensor], Tensor], length: int
+    step: Step, state0: Tensor, loss: Callable[[Tensor], Tensor], length: int, window: int | None = None
 ) -> Callable[[Tensor], Tensor]:
+    """The loss after `length` steps as a function of the parameters; gradients pass through the last `window` steps."""
+
     def f(theta: Tensor) -> Tensor:
-        state = state0.detach()
-        for _ in range(length):
-            state = step(state, theta)
-        return loss(state)
+        kept = length if window is None else window
+        return loss(truncated_unroll(lambda state: step(state, theta), state0.detach(), length, kept))
 
     return f
+
+
+def _clipped(gradients: Tensor) -> Tensor:
+    """The mean of samples [m, ...] after each is clipped to their median norm."""
+    norms = gradients.flatten(1).norm(dim=1)
+    scale = (
+        (norms.median() / norms).clamp(max=1.0).nan_to_num(0.0)
+    )  # a norm beyond all numbers has no direction left
+    return torch.einsum("m,m...->...", scale, gradients.nan_to_num(0.0, 0.0, 0.0)) / len(gradients)
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    return float(torch.nn.functional.cosine_similarity(a.flatten(), b.flatten(), dim=0))
 
 
 def _verdict(exponent: float, horizon: int, eps: float) -> ChaosVerdict:
@@ -225,7 +255,29 @@ def _radii(step: Step, state: Tensor, params: Tensor, horizon: int) -> tuple[flo
     radii = []
     params, state = params.detach(), state.detach()
     for _ in range(horizon):
-        J = torch.func.jacrev(step)(state, params)
-        radii.append(float(torch.linalg.eigvals(J).abs().max()))
+        radii.append(_radius(step, state, params))
         state = step(state, params)
     return tuple(radii)
+
+
+def _radius(step: Step, state: Tensor, params: Tensor) -> float:
+    """The largest modulus of an eigenvalue of the Jacobian: of the whole matrix where it is small, else by Arnoldi's method."""
+    if len(state) <= DENSE:
+        return float(torch.linalg.eigvals(torch.func.jacrev(step)(state, params)).abs().max())
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
+
+    def push(v: NDArray[Any]) -> NDArray[Any]:
+        tangent = torch.from_numpy(np.ascontiguousarray(v.real).reshape(-1)).to(state)
+        moved: Any = torch.func.jvp(lambda s: step(s, params), (state,), (tangent,))
+        return np.asarray(moved[1].double().cpu())
+
+    n = len(state)
+    start = np.ones(n)  # fixed, so that the same call gives the same bits
+    found: NDArray[Any]
+    try:
+        found = eigs(
+            LinearOperator((n, n), matvec=push, dtype=np.float64), k=1, v0=start, return_eigenvectors=False
+        )
+    except ArpackNoConvergence as error:
+        found = error.eigenvalues
+    return float(np.abs(found).max(initial=0.0)) if len(found) else math.nan

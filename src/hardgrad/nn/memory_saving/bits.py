@@ -28,7 +28,7 @@ def pack(values: Tensor, test: Callable[[Any], Any]) -> Tensor:
     values = values.detach().reshape(-1)
     if values.dtype in (torch.float16, torch.bfloat16):  # torch's kernels compare in single precision
         values = values.float()
-    array = _array(values)
+    array = array_of(values)
     if array is not None:
         return torch.from_numpy(np.packbits(test(array)))
     mask = torch.nn.functional.pad(test(values).to(torch.uint8), (0, -values.numel() % 8)).view(-1, 8)
@@ -43,7 +43,7 @@ def unpack(packed: Tensor, like: Tensor) -> Tensor:
     >>> unpack(torch.tensor([160], dtype=torch.uint8), torch.zeros(3))
     tensor([1., 0., 1.])
     """
-    count, array = like.numel(), _array(packed)
+    count, array = like.numel(), array_of(packed)
     if array is not None:
         bits = torch.from_numpy(np.unpackbits(array, count=count))
     else:
@@ -51,11 +51,11 @@ def unpack(packed: Tensor, like: Tensor) -> Tensor:
     return bits.to(like.dtype).view(like.shape)
 
 
-def _array(values: Tensor) -> Any:
-    """The tensor's own memory as an array; None on an accelerator, and inside vmap, where there is none to be had."""
+def array_of(values: Tensor) -> Any:
+    """Return the tensor's own memory as an array; None on an accelerator, and inside vmap, where there is none to be had."""
     if values.device.type != "cpu":
         return None
     try:
         return values.numpy()
-    except RuntimeError:
+    except (RuntimeError, TypeError):  # the other: a dtype that NumPy has not
         return None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hardgrad.core.functions import apply_function
 from hardgrad.nn.memory_saving.pooling import pad
 
 Settings = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], bool, tuple[int, ...], int]
@@ -56,8 +57,12 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, settings: Settin
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     alone = x.dim() == weight.dim() - 1
-    result: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
-        x.unsqueeze(0) if alone else x, weight, bias, settings
+    result: Tensor = apply_function(
+        _Convolution,
+        x.unsqueeze(0) if alone else x,
+        weight,
+        bias,
+        settings,
     )
     return result.squeeze(0) if alone else result
 

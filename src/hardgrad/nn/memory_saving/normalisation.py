@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hardgrad.core.functions import apply_function
+
 
 class _EvalBatchNorm(torch.autograd.Function):
     generate_vmap_rule = True
@@ -62,8 +64,14 @@ class _SavingBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not torch.is_grad_enabled():
             return super().forward(input)
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
-        result: Tensor = _EvalBatchNorm.apply(  # type: ignore[no-untyped-call]
-            input, mean, variance, self.weight, self.bias, self.eps
+        result: Tensor = apply_function(
+            _EvalBatchNorm,
+            input,
+            mean,
+            variance,
+            self.weight,
+            self.bias,
+            self.eps,
         )
         return result
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hardgrad.core.functions import apply_function
 from hardgrad.nn.memory_saving.bits import pack, unpack
 
 
@@ -77,7 +78,7 @@ def two_slopes(x: Tensor, slopes: Slopes, in_place: bool = False) -> Tensor:
     """Apply a piecewise linear activation and keep one bit an element for backward."""
     if not tracked(x) or x.is_complex():
         return slopes.function(x, in_place)
-    result: Tensor = _TwoSlopes.apply(x, slopes, in_place)[0]  # type: ignore[no-untyped-call]
+    result: Tensor = apply_function(_TwoSlopes, x, slopes, in_place)[0]
     return result
 
 
@@ -173,7 +174,7 @@ class _Dropout(torch.autograd.Function):
         noise = torch.empty_like(x).bernoulli_(1 - p)
         packed = pack(noise, lambda v: v != 0)
         noise.div_(1 - p)
-        return (x.mul_(noise) if in_place else x * noise), packed
+        return (x.mul_(noise) if in_place else noise.mul_(x)), packed
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, float, bool], output: tuple[Tensor, Tensor]) -> None:
@@ -190,7 +191,7 @@ class _Dropout(torch.autograd.Function):
         if gradient is None:
             return None, None, None
         (packed,) = ctx.saved_tensors
-        return gradient * unpack(packed, gradient).div_(1 - ctx.p), None, None
+        return unpack(packed, gradient).div_(1 - ctx.p).mul_(gradient), None, None
 
 
 class MemorySavingDropout(nn.Dropout):
@@ -200,5 +201,5 @@ class MemorySavingDropout(nn.Dropout):
         """Return what nn.Dropout returns for the same state of the random numbers."""
         if not self.training or not 0 < self.p < 1 or not tracked(input) or input.is_complex():
             return super().forward(input)
-        result: Tensor = _Dropout.apply(input, self.p, self.inplace)[0]  # type: ignore[no-untyped-call]
+        result: Tensor = apply_function(_Dropout, input, self.p, self.inplace)[0]
         return result

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hardgrad.core.functions import apply_function
+from hardgrad.nn.memory_saving.bits import array_of
 from hardgrad.nn.memory_saving.pointwise import tracked
 
 aten = torch.ops.aten
@@ -40,7 +44,7 @@ class _FromShape(torch.autograd.Function):
 
 
 def _from_shape(x: Tensor, function: Any, backward: Any, *settings: Any) -> Tensor:
-    result: Tensor = _FromShape.apply(x, function, backward, settings)  # type: ignore[no-untyped-call]
+    result: Tensor = apply_function(_FromShape, x, function, backward, settings)
     return result
 
 
@@ -82,6 +86,9 @@ class _MaxPool(torch.autograd.Function):
         if gradient is None:
             return None, None
         (kept,) = ctx.saved_tensors
+        found = _scattered(gradient, kept, ctx.shape, ctx.window)
+        if found is not None:
+            return found, None
         indices = _from_bytes(kept, ctx.shape, ctx.window)
         stand_in = gradient.new_empty(ctx.shape)  # never read
         three = len(ctx.window[0]) == 3
@@ -89,6 +96,29 @@ class _MaxPool(torch.autograd.Function):
         return back(gradient, stand_in, *ctx.window, indices), None
 
 
+def _scattered(gradient: Tensor, places: Tensor, shape: torch.Size, window: _Window) -> Tensor | None:
+    """The backward pass straight from the bytes, for planes in the memory of the CPU; None where that cannot be."""
+    given, kept = array_of(gradient), array_of(places)
+    if (
+        len(window[0]) != 2
+        or kept is None
+        or given is None
+        or given.dtype.char not in "fd"
+        or kept.dtype != np.uint8
+    ):
+        return None
+    from hardgrad.nn.memory_saving.pooling_kernels import max_pool_backward
+
+    steps = np.array(_steps(shape[-2:], window))
+    out = gradient.new_zeros(math.prod(shape[:-2]), shape[-2] * shape[-1])
+    planes = (-1, *gradient.shape[-2:])
+    max_pool_backward(
+        given.reshape(planes), kept.reshape(planes), steps, window[1], window[2], shape[-1], out.numpy()
+    )
+    return out.view(shape)
+
+
+@lru_cache(maxsize=64)
 def _begins(sides: Sequence[int], shape: Sequence[int], window: _Window, device: torch.device) -> Tensor:
     """Flat position at which each window of the output begins; negative inside the padding."""
     _, stride, padding, _, _ = window
@@ -117,7 +147,7 @@ def _to_bytes(indices: Tensor, shape: Sequence[int], window: _Window) -> Tensor:
     steps = _steps(shape[-dims:], window)
     places = torch.zeros(max(steps) + 1, dtype=torch.uint8)
     places[steps] = torch.arange(len(steps), dtype=torch.uint8)
-    behind = indices - _begins(indices.shape[-dims:], shape[-dims:], window, indices.device)
+    behind = indices - _begins(tuple(indices.shape[-dims:]), tuple(shape[-dims:]), window, indices.device)
     return places.to(indices.device).index_select(0, behind.view(-1)).view(behind.shape)
 
 
@@ -127,7 +157,7 @@ def _from_bytes(places: Tensor, shape: Sequence[int], window: _Window) -> Tensor
     dims = len(window[0])
     steps = torch.tensor(_steps(shape[-dims:], window), device=places.device)
     return steps.index_select(0, places.view(-1).int()).view(places.shape) + _begins(
-        places.shape[-dims:], shape[-dims:], window, places.device
+        tuple(places.shape[-dims:]), tuple(shape[-dims:]), window, places.device
     )
 
 
@@ -152,8 +182,10 @@ class _SavingMaxPool(nn.modules.pooling._MaxPoolNd):
         if self.dims == 1:  # one dimension is a plane of height 1
             x = input.unsqueeze(-2)
             kernel, stride, padding, dilation = (1, *kernel), (1, *stride), (0, *padding), (1, *dilation)
-        result: Tensor = _MaxPool.apply(  # type: ignore[no-untyped-call]
-            x, (kernel, stride, padding, dilation, self.ceil_mode)
+        result: Tensor = apply_function(
+            _MaxPool,
+            x,
+            (kernel, stride, padding, dilation, self.ceil_mode),
         )[0]
         return result.squeeze(-2) if self.dims == 1 else result
 

@@ -1,6 +1,4 @@
-// Starts everything. The model is within reach of the console: hardgrad.predict({column: value, ...}).
-window.hardgrad = model;
-
+// The page's own furniture.
 function startTheme() {
   const root = document.documentElement, names = { auto: "Auto", light: "Light", dark: "Dark" }, order = ["auto", "light", "dark"];
   let theme = root.dataset.theme || "auto";
@@ -31,10 +29,3 @@ function startNavigation() {
   }, { rootMargin: "-15% 0px -60% 0px" });
   for (const id of links.keys()) if ($(id)) observer.observe($(id));
 }
-
-startTheme();
-startNavigation();
-startTrees();
-startThreshold();
-if (data.explorer) startExplorer();
-document.documentElement.dataset.ready = "true";

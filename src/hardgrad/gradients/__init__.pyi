@@ -1,0 +1,33 @@
+"""The names of hardgrad.gradients and where they are defined; made by `make stubs`."""
+
+from hardgrad.gradients.estimator_comparison import EstimatorReport as EstimatorReport
+from hardgrad.gradients.estimator_comparison import compare_estimators as compare_estimators
+from hardgrad.gradients.estimators import GradientEstimator as GradientEstimator
+from hardgrad.gradients.estimators import Gumbel as Gumbel
+from hardgrad.gradients.estimators import GumbelRao as GumbelRao
+from hardgrad.gradients.estimators import NoisyRectifier as NoisyRectifier
+from hardgrad.gradients.estimators import SmoothTimesStochastic as SmoothTimesStochastic
+from hardgrad.gradients.estimators import StraightThrough as StraightThrough
+from hardgrad.gradients.evolution import combined as combined
+from hardgrad.gradients.evolution import evolution_strategies as evolution_strategies
+from hardgrad.gradients.evolution import truncated_unroll as truncated_unroll
+from hardgrad.gradients.gumbel_softmax import GumbelSoftmax as GumbelSoftmax
+from hardgrad.gradients.hypergradients import HyperGradient as HyperGradient
+from hardgrad.gradients.hypergradients import hypergradient as hypergradient
+from hardgrad.gradients.implicit import ImplicitFunction as ImplicitFunction
+from hardgrad.gradients.implicit import ImplicitReport as ImplicitReport
+from hardgrad.gradients.implicit import implicit_fixed_point as implicit_fixed_point
+from hardgrad.gradients.implicit import implicit_root as implicit_root
+from hardgrad.gradients.linear_solvers import LinearSolution as LinearSolution
+from hardgrad.gradients.linear_solvers import linear_solve as linear_solve
+from hardgrad.gradients.proximal import Proximal as Proximal
+from hardgrad.gradients.samplers import sample_bernoulli as sample_bernoulli
+from hardgrad.gradients.samplers import sample_categorical as sample_categorical
+from hardgrad.gradients.samplers import surrogate_loss as surrogate_loss
+from hardgrad.gradients.score_functions import Rebar as Rebar
+from hardgrad.gradients.score_functions import Reinforce as Reinforce
+from hardgrad.gradients.score_functions import Relax as Relax
+from hardgrad.gradients.score_functions import RunningBaseline as RunningBaseline
+from hardgrad.gradients.stochastic_graph import StochasticGraph as StochasticGraph
+from hardgrad.gradients.subsets import sample_permutation as sample_permutation
+from hardgrad.gradients.subsets import sample_subset as sample_subset

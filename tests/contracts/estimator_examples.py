@@ -1,0 +1,53 @@
+"""What the estimator contract needs of each estimator: settings that train in a moment, and parameters that must be refused.
+
+Whoever registers an estimator adds an entry here under its name; an estimator without one fails the suite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EstimatorExample:
+    """How the suite treats one estimator.
+
+    Parameters
+    ----------
+    quick : parameters with which it trains in about a second on 300 rows.
+    bad : parameters that `fit` must refuse with a message that says what was got.
+    exempt : checks of scikit-learn that do not apply, each with its reason.
+    missing : whether it learns from missing values; otherwise they must be refused by the name of the column.
+    seeded : whether another `random_state` gives another artifact.
+    measures_gap : whether `fit` measures a gap on 300 rows.
+    """
+
+    quick: dict[str, Any]
+    bad: tuple[dict[str, Any], ...]
+    exempt: dict[str, str] = field(default_factory=dict)
+    missing: bool = True
+    seeded: bool = True
+    measures_gap: bool = True
+
+
+DRAWN = (
+    "which rows are held out is drawn, so that a weight of two is not the same draw as a row given twice; "
+    "scikit-learn's own forests are exempt too"
+)
+FOREST = EstimatorExample(
+    quick={"n_estimators": 2, "max_depth": 2, "max_iter": 20},
+    bad=(
+        {"n_estimators": 0}, {"max_depth": 0}, {"split": "diagonal"}, {"temperature": (0.4, 0.0)}, {"metric": "luck"},
+        {"budget": "some"}, {"learning_rate": 0.0}, {"validation_fraction": 1.5}, {"time_budget": -1},
+    ),
+    exempt={
+        "check_sample_weight_equivalence_on_dense_data": DRAWN,
+        "check_sample_weight_equivalence_on_sparse_data": DRAWN,
+    },
+)  # fmt: skip
+
+EXAMPLES = {
+    "SoftForestClassifier": FOREST,
+    "SoftForestRegressor": FOREST,
+}
