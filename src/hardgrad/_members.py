@@ -10,12 +10,14 @@ ARTIFACTS = {
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
 }
 ESTIMATORS = {
+    "DistilledTreeClassifier": "hardgrad.trees.distillation:DistilledTreeClassifier",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
     "chaos-gradients",
+    "distilled-tree",
     "error-free-swaps",
     "flagship-small-tables",
     "gumbel-softmax",

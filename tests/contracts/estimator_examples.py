@@ -48,6 +48,29 @@ FOREST = EstimatorExample(
 )  # fmt: skip
 
 EXAMPLES = {
+    "DistilledTreeClassifier": EstimatorExample(
+        quick={"max_depth": 3, "max_iter": 5},
+        bad=(
+            {"max_depth": 0},
+            {"penalty": -1.0},
+            {"penalty_decay": 0.0},
+            {"temperature_teacher": 0.0},
+            {"mix": 2.0},
+            {"transfer_rows": "all"},
+            {"inference": "luck"},
+            {"loss": "hinge"},
+            {"temperature": 0.0},
+            {"max_iter": 0},
+            {"batch_size": 0},
+            {"learning_rate": 0.0},
+            {"teacher": 7},
+        ),
+        exempt={
+            "check_sample_weight_equivalence_on_dense_data": "batches are drawn, so that a row given twice is not a weight of two",
+            "check_sample_weight_equivalence_on_sparse_data": "batches are drawn, so that a row given twice is not a weight of two",
+        },
+        missing=False,
+    ),
     "SoftForestClassifier": FOREST,
     "SoftForestRegressor": FOREST,
 }

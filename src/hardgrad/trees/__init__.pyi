@@ -1,6 +1,7 @@
 """The names of hardgrad.trees and where they are defined; made by `make stubs`."""
 
 from hardgrad.trees.compression import compress as compress
+from hardgrad.trees.distillation import DistilledTreeClassifier as DistilledTreeClassifier
 from hardgrad.trees.estimators import SoftForestClassifier as SoftForestClassifier
 from hardgrad.trees.estimators import SoftForestRegressor as SoftForestRegressor
 from hardgrad.trees.explanation import explain as explain
@@ -9,3 +10,5 @@ from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
 from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
+from hardgrad.trees.soft_tree import SoftTree as SoftTree
+from hardgrad.trees.soft_tree_exact import TreeExplanation as TreeExplanation

@@ -9,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hardgrad.core.relaxed import straight_through
 from hardgrad.core.schedule import Schedule
-from hardgrad.train.loop import TrainingTask
+from hardgrad.train.loop import Hardware, TrainingTask, train
 from hardgrad.trees.routing import route
 from hardgrad.trees.soft_forest import SoftForest
 
 TreeLoss = Literal["path", "mixture"]
 LEAST_SHARE = 1e-4
+LEAST = 1e-12
 LONGEST_MEMORY = 0.99
 Floats = NDArray[np.float64]
 
@@ -44,7 +46,7 @@ class SoftTree(SoftForest):
         depth: int,
         n_classes: int,
         *,
-        spread: float = 1.0,
+        spread: float = 0.3,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__(n_features, 1, depth, n_classes, temperature=1.0)
@@ -71,14 +73,37 @@ class SoftTree(SoftForest):
         """Return class probabilities [B, classes]: of all leaves by their path probabilities, or of the likeliest leaf."""
         reach = self.leaf_probability(x, temperature)
         logs = self.leaf_logs()
-        return reach @ logs.exp() if how == "mean" else logs.exp()[reach.argmax(1)]
+        shares = logs.exp()
+        return reach @ shares if how == "mean" else shares[reach.argmax(1)]
 
     def node_probability(self, reach: Tensor) -> list[Tensor]:
         """Return, level by level from the root, the probability of reaching each node [B, nodes of the level], given that of the leaves."""
         return [reach.unflatten(1, (2**level, -1)).sum(2) for level in range(self.depth)]
 
 
-class SoftTreeTask(TrainingTask):
+def train_soft_tree(
+    X: Floats, targets: Floats, weight: Floats, *, depth: int, loss: TreeLoss, penalty: float, penalty_decay: float, epochs: int,
+    batch_size: int, learning_rate: float, temperature: float, random_state: int, device: str = "cpu",
+) -> SoftTree:  # fmt: skip
+    """Return a soft tree trained on standardised rows [n, features] with target distributions [n, classes] and weights [n].
+
+    Parameters
+    ----------
+    loss : "path" (every leaf answers for the rows that reach it) or "mixture" (the leaves answer together).
+    penalty, penalty_decay : of nodes that send nearly all rows one way, at the root, and its factor from one level to the next.
+    temperature : of the gates at the end; it begins at 1.
+    """
+    arguments = (
+        X.astype(np.float32), targets.astype(np.float32), weight.astype(np.float32), depth, loss, penalty, penalty_decay, epochs,
+        batch_size, learning_rate, temperature, random_state,
+    )  # fmt: skip
+    learned = train(_SoftTreeTask, arguments, Hardware(device))
+    tree = SoftTree(X.shape[1], depth, targets.shape[1])
+    tree.load_state_dict({name: torch.from_numpy(value) for name, value in learned.items()})
+    return tree
+
+
+class _SoftTreeTask(TrainingTask):
     """Batches of rows with target distributions; the loss of every leaf by its path, and the balance of every node."""
 
     key = phase = "soft tree"
@@ -119,6 +144,7 @@ class SoftTreeTask(TrainingTask):
     def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
         tree: Any = copies
         per_epoch = max(1, len(self.X) // self.batch_size)
+        # One order of the rows an epoch, that follows from the step alone.
         order = np.random.default_rng([self.seed, step // per_epoch]).permutation(len(self.X))
         first = step % per_epoch * self.batch_size
         rows = torch.from_numpy(order[first : first + self.batch_size])
@@ -128,24 +154,30 @@ class SoftTreeTask(TrainingTask):
         reach = route(gates).T
         logs = tree.leaf_logs()
         if self.loss_kind == "mixture":
-            each = -(target * (reach @ logs.exp()).clamp(min=1e-12).log()).sum(1)
+            each = -(target * (reach @ logs.exp()).clamp(min=LEAST).log()).sum(1)
         else:
             each = -(reach * (target @ logs.T)).sum(1)
-        return (weight * each).sum() / weight.sum().clamp(min=1e-12) + self._balance(
-            tree, gates, reach, weight
-        )
+        loss: Tensor = (weight * each).sum() / weight.sum().clamp(min=LEAST)
+        return loss + self._balance(tree, gates, reach, weight)
 
     def _balance(self, tree: SoftTree, gates: Tensor, reach: Tensor, weight: Tensor) -> Tensor:
-        """The penalty on nodes that send nearly all rows one way. Means run over batches, longer for deeper nodes that see fewer rows."""
+        """The penalty on nodes that send nearly all rows one way.
+
+        Its value is that of means that run over batches, longer for deeper nodes, which see fewer rows; its gradient is the batch's own.
+        """
         nodes = torch.cat(tree.node_probability(reach), dim=1) * weight[:, None]
         right, reached = (nodes * (1 - gates.T)).mean(0), nodes.mean(0)
         memory = self.memory.to(right.device)
-        right = memory * self.right.to(right.device) + (1 - memory) * right
-        reached = memory * self.reached.to(right.device) + (1 - memory) * reached
-        self.right.copy_(right.detach())
-        self.reached.copy_(reached.detach())
-        alpha = (right / reached.clamp(min=1e-12)).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
-        return -(self.share.to(right.device) * 0.5 * (alpha.log() + (1 - alpha).log())).sum()
+        with torch.no_grad():
+            self.right.copy_(memory * self.right.to(right.device) + (1 - memory) * right)
+            self.reached.copy_(memory * self.reached.to(right.device) + (1 - memory) * reached)
+        running = (
+            (self.right / self.reached.clamp(min=LEAST)).to(right.device).clamp(LEAST_SHARE, 1 - LEAST_SHARE)
+        )
+        seen = reached.detach() > LEAST  # a node that no row of the batch reaches has no share of its own
+        alpha = straight_through(running, torch.where(seen, right / torch.where(seen, reached, 1.0), running))
+        balance: Tensor = -(self.share.to(right.device) * 0.5 * (alpha.log() + (1 - alpha).log())).sum()
+        return balance
 
     def extra_state(self) -> dict[str, Tensor]:
         return {"right": self.right, "reached": self.reached}
