@@ -127,7 +127,9 @@ class DistilledTreeClassifier(TableClassifier):
         """
         self._check_parameters()
         if y is None and self.teacher is None:
-            raise DataError("DistilledTreeClassifier needs labels y, or a fitted teacher: got neither.")
+            raise DataError(
+                "DistilledTreeClassifier requires y to be passed, but the target y is None, and there is no teacher to label the rows."
+            )
         if unlabelled is not None and self.teacher is None:
             raise DataError("unlabelled rows need a teacher; got teacher=None.")
         given = self._taught(X) if y is None else y
