@@ -54,6 +54,7 @@ class DistilledTreeClassifier(TableClassifier):
     gap_ : log-loss against the labels (or the teacher's answers) of all soft leaves and of the exact tree, on the training rows;
         accuracies and the agreement with the teacher in its detail.
     effective_leaves_ : exponential of the entropy of how rows spread over the leaves.
+    n_iter_ : passes over the rows.
     classes_, schema_, typing_ : as for the other classifiers.
 
     Raises
@@ -145,6 +146,7 @@ class DistilledTreeClassifier(TableClassifier):
         with listen(self._print_event):
             self._train(rows, targets, weights, seed)
         self._measure(X, encoded, numbers, weight)
+        self.n_iter_ = self.max_iter
         return self
 
     def _check_parameters(self) -> None:
@@ -301,7 +303,8 @@ class DistilledTreeClassifier(TableClassifier):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return class labels [n], by `inference`."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+        best = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[best])
 
     def harden(self, *, axis_aligned: bool = False, X: Any = None) -> Forest:
         """Return the exact tree.
