@@ -49,7 +49,7 @@ FOREST = EstimatorExample(
 
 EXAMPLES = {
     "DistilledTreeClassifier": EstimatorExample(
-        quick={"max_depth": 3, "max_iter": 5},
+        quick={"max_depth": 2, "max_iter": 20},
         bad=(
             {"max_depth": 0},
             {"penalty": -1.0},
