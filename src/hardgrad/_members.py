@@ -21,6 +21,7 @@ ESTIMATORS = {
 ESTIMATORS = {
     "NeighbourhoodClassifier": "hardgrad.tabular.neighbours:NeighbourhoodClassifier",
     "NeighbourhoodRegressor": "hardgrad.tabular.neighbours:NeighbourhoodRegressor",
+    "DistilledTreeClassifier": "hardgrad.trees.distillation:DistilledTreeClassifier",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
     "StreamingExpertClassifier": "hardgrad.trees.expert_stream:StreamingExpertClassifier",
@@ -30,6 +31,7 @@ REPRODUCTIONS = (
     "categorical-encoders",
     "chaos-gradients",
     "confusion-losses",
+    "distilled-tree",
     "error-free-swaps",
     "flagship-small-tables",
     "gumbel-softmax",

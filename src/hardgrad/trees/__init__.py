@@ -6,11 +6,14 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "DistilledTreeClassifier": "hardgrad.trees.distillation",
     "Forest": "hardgrad.trees.forest",
     "ForestBuilder": "hardgrad.trees.forest_build",
     "forest_from_trees": "hardgrad.trees.forest_build",
     "MetaTreeClassifier": "hardgrad.trees.meta_tree",
     "MetaTreeWeights": "hardgrad.trees.meta_tree_weights",
+    "TreeExplanation": "hardgrad.trees.soft_tree_exact",
+    "SoftTree": "hardgrad.trees.soft_tree",
     "SoftForest": "hardgrad.trees.soft_forest",
     "SoftForestClassifier": "hardgrad.trees.estimators",
     "SoftForestRegressor": "hardgrad.trees.estimators",

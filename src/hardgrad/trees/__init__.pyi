@@ -1,6 +1,7 @@
 """The names of hardgrad.trees and where they are defined; made by `make stubs`."""
 
 from hardgrad.trees.compression import compress as compress
+from hardgrad.trees.distillation import DistilledTreeClassifier as DistilledTreeClassifier
 from hardgrad.trees.estimators import SoftForestClassifier as SoftForestClassifier
 from hardgrad.trees.estimators import SoftForestRegressor as SoftForestRegressor
 from hardgrad.trees.expert_stream import StreamingExpertClassifier as StreamingExpertClassifier
@@ -23,3 +24,5 @@ from hardgrad.trees.response_memory import ResponseMemory as ResponseMemory
 from hardgrad.trees.routed_experts import RoutedExperts as RoutedExperts
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
 from hardgrad.trees.threshold import with_threshold as with_threshold
+from hardgrad.trees.soft_tree import SoftTree as SoftTree
+from hardgrad.trees.soft_tree_exact import TreeExplanation as TreeExplanation
