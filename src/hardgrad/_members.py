@@ -10,8 +10,10 @@ ARTIFACTS = {
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
     "memory-forest": "hardgrad.trees.memory_model:MemoryForestModel",
     "routed-experts": "hardgrad.trees.routed_experts:RoutedExperts",
+    "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
 }
 ESTIMATORS = {
+    "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
     "StreamingExpertClassifier": "hardgrad.trees.expert_stream:StreamingExpertClassifier",
@@ -26,6 +28,7 @@ REPRODUCTIONS = (
     "implicit-hyperparameters",
     "kink-audit",
     "memory-saving",
+    "meta-tree",
     "monotonic-sorting",
     "neural-ndcg",
     "nonsmooth-training",

@@ -11,6 +11,9 @@ from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
 from hardgrad.trees.memory_forest import MemoryForest as MemoryForest
 from hardgrad.trees.memory_model import MemoryForestModel as MemoryForestModel
+from hardgrad.trees.meta_tree import MetaTreeClassifier as MetaTreeClassifier
+from hardgrad.trees.meta_tree_training import train_meta_tree as train_meta_tree
+from hardgrad.trees.meta_tree_weights import MetaTreeWeights as MetaTreeWeights
 from hardgrad.trees.response_memory import ResponseMemory as ResponseMemory
 from hardgrad.trees.routed_experts import RoutedExperts as RoutedExperts
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
