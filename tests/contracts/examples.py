@@ -245,10 +245,46 @@ def expert_examples() -> list[Example]:
     ]
 
 
+def memory_forest_examples() -> list[Example]:
+    """Forests over a memory of every kind: a row a leaf or shared, trained or written, labels or numbers, of every split."""
+    from hardgrad.trees.memory_forest import MemoryForest
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2))
+    words = np.array(["a", "b", "c"])[rng.integers(0, 3, 40)]
+    table = {"x": X[:, 0].tolist(), "state": np.array(["NY", "TX"])[rng.integers(0, 2, 40)].tolist()}
+
+    def model(rows: Any, y: Any, **options: Any) -> MemoryForest:
+        return MemoryForest.for_table(rows, y, n_trees=3, depth=2, random_state=1, **options)
+
+    forests = {
+        "a row a leaf": model(X, words),
+        "shared slots": model(X, words, n_slots=4, n_read=2, split="axis"),
+        "written, of a table": model(table, words, split="oblivious").partial_fit(table, words),
+        "regression of two": model(X, X @ rng.normal(size=(2, 2)), n_slots=3),
+    }
+
+    def rows(artifact: Any, seed: int) -> Any:
+        return generate_rows(artifact.forest, 30, random_state=seed)
+
+    def answers(artifact: Any, table: Any) -> list[np.ndarray]:
+        slots = artifact.slots_of(artifact.frame.codes.encode_scores(artifact.encode(table)))
+        said = [slots, artifact.predict_raw(table), artifact.predict(table)]
+        return [*said, artifact.predict_proba(table)] if artifact.task == "classification" else said
+
+    return [
+        Example(
+            name, forest.to_model(), lambda seed, f=forest: rows(f.to_model(), seed), answers, lambda *_: []
+        )  # type: ignore[misc]
+        for name, forest in forests.items()
+    ]
+
+
 contract_examples: dict[str, Callable[[], list[Example]]] = {
     "comparator-network": comparator_examples,
     "meta-tree-weights": meta_tree_examples,
     "forest": forest_examples,
     "gated-mlp": gated_mlp_examples,
+    "memory-forest": memory_forest_examples,
     "routed-experts": expert_examples,
 }

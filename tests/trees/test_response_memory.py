@@ -190,7 +190,7 @@ def test_the_exact_forest_answers_as_the_module_does_when_hard(
     split: str, options: dict[str, int], tmp_path: Path
 ) -> None:
     model = MemoryForest.for_table(IRIS, NAMES, n_trees=4, depth=3, split=split, random_state=1, **options)
-    model.fit(IRIS, NAMES, epochs=30, batch_size=25, learning_rate=0.03)
+    model.fit(IRIS, NAMES, epochs=16, batch_size=25, learning_rate=0.05)
     exact = hardgrad.harden(model)
     with torch.no_grad():
         hard = model(model.scores(IRIS), mode="hard").double().numpy()

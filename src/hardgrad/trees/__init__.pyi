@@ -20,6 +20,9 @@ from hardgrad.trees.optimal_instance import cut_complexity as cut_complexity
 from hardgrad.trees.optimal_instance import majority_gap as majority_gap
 from hardgrad.trees.memory_forest import MemoryForest as MemoryForest
 from hardgrad.trees.memory_model import MemoryForestModel as MemoryForestModel
+from hardgrad.trees.meta_tree import MetaTreeClassifier as MetaTreeClassifier
+from hardgrad.trees.meta_tree_training import train_meta_tree as train_meta_tree
+from hardgrad.trees.meta_tree_weights import MetaTreeWeights as MetaTreeWeights
 from hardgrad.trees.response_memory import ResponseMemory as ResponseMemory
 from hardgrad.trees.routed_experts import RoutedExperts as RoutedExperts
 from hardgrad.trees.soft_forest import SoftForest as SoftForest

@@ -67,6 +67,7 @@ class MemoryForest(Relaxed):
 
     Notes
     -----
+    Keys are needed in training only, where they cost more memory than shared slots save: what is small is the exact forest.
     `forward` takes standard scores (B, features), as `SoftForest` does, and returns (B, dim). The weights of a row's address sum to 1.
 
     Examples

@@ -61,14 +61,15 @@ class MemoryForestModel(TableModel, kind="memory-forest"):
     ----------
     schema, link, task, classes, target : as in `TableModel`.
     cut_offset, cut, score : int32 [features + 1], float64 [cuts], int32 [cuts + features]; codes of the features, as in `Forest`.
-    weight, offset : float32 or float64 [tests, features] and [tests]; a row goes left where weight x + offset <= 0, x its standard scores.
+    weight, offset : [tests, features] and [tests], of the dtype of the bank; a row goes left where weight x + offset <= 0, x its standard
+        scores.
     bank : float32 or float64 [slots, dim].
     mass : float64 [slots].
     slot : int32 [leaves], the row of the bank that each leaf reads when hard.
-    leaf_key, slot_key, raw_beta : keys and sharpness of shared slots; [0, 0] and [0] where each leaf has its own.
+    leaf_key, slot_key, raw_beta : of the dtype of the bank; keys and sharpness of shared slots; [0, 0] and [0] where each leaf has its own.
     scale, shift : float64 [dim]; a response r means r * scale + shift.
     split, n_trees, depth, temperature : of the router.
-    n_read : slots that a leaf reads when soft, 0 for all.
+    n_read : slots that a leaf reads when soft, None for all.
     is_written : whether the bank is written, not trained.
     """
 
@@ -101,12 +102,11 @@ class MemoryForestModel(TableModel, kind="memory-forest"):
         "cut_offset": np.int32, "cut": np.float64, "score": np.int32, "mass": np.float64, "slot": np.int32, "scale": np.float64,
         "shift": np.float64,
     }  # fmt: skip
-    _floating: ClassVar[tuple[str, ...]] = ("weight", "offset", "bank", "leaf_key", "slot_key", "raw_beta")
 
     def __post_init__(self) -> None:
         for name, array in self.arrays().items():
-            wanted = (self._dtypes[name],) if name in self._dtypes else (np.float32, np.float64)
-            if array.dtype not in wanted:
+            wanted = np.dtype(self._dtypes.get(name, self.bank.dtype))
+            if array.dtype != wanted or wanted.kind not in "if":
                 raise ArtifactError(f"array {name!r} of a memory forest is {array.dtype}, expected {wanted}.")
             if not np.isfinite(array).all():
                 raise ArtifactError(f"array {name!r} of a memory forest holds NaN or infinity.")
@@ -193,7 +193,12 @@ class MemoryForestModel(TableModel, kind="memory-forest"):
     def of(cls, frame: Frame, arrays: dict[str, Any], **fields: Any) -> MemoryForestModel:
         """Return the artifact of a frame and of arrays; keys that are not there are those of leaves with slots of their own."""
         dim = arrays["bank"].shape[1]
-        none = {"leaf_key": np.empty((0, 0)), "slot_key": np.empty((0, 0)), "raw_beta": np.empty(0)}
+        kind = arrays["bank"].dtype
+        none = {
+            "leaf_key": np.empty((0, 0), kind),
+            "slot_key": np.empty((0, 0), kind),
+            "raw_beta": np.empty(0, kind),
+        }
         codes = frame.codes
         return cls(
             schema=frame.schema, link=frame.link, task=frame.task, classes=frame.classes, target=frame.target,
