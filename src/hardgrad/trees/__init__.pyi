@@ -1,5 +1,9 @@
 """The names of hardgrad.trees and where they are defined; made by `make stubs`."""
 
+from hardgrad.core.errors import TooManyRegionsError as TooManyRegionsError
+from hardgrad.trees.activation_regions import active_region as active_region
+from hardgrad.trees.activation_regions import count_regions as count_regions
+from hardgrad.trees.activation_regions import plot_regions as plot_regions
 from hardgrad.trees.compression import compress as compress
 from hardgrad.trees.distillation import DistilledTreeClassifier as DistilledTreeClassifier
 from hardgrad.trees.estimators import SoftForestClassifier as SoftForestClassifier
@@ -10,22 +14,23 @@ from hardgrad.trees.forest import Forest as Forest
 from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
 from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
-from hardgrad.trees.meta_tree import MetaTreeClassifier as MetaTreeClassifier
-from hardgrad.trees.meta_tree_training import train_meta_tree as train_meta_tree
-from hardgrad.trees.meta_tree_weights import MetaTreeWeights as MetaTreeWeights
-from hardgrad.trees.optimal_ensemble import OptimalTreeEnsemble as OptimalTreeEnsemble
-from hardgrad.trees.optimal_ensemble import minimum_cuts as minimum_cuts
-from hardgrad.trees.optimal_ensemble import minimum_trees as minimum_trees
-from hardgrad.trees.optimal_instance import cut_complexity as cut_complexity
-from hardgrad.trees.optimal_instance import majority_gap as majority_gap
 from hardgrad.trees.memory_forest import MemoryForest as MemoryForest
 from hardgrad.trees.memory_model import MemoryForestModel as MemoryForestModel
 from hardgrad.trees.meta_tree import MetaTreeClassifier as MetaTreeClassifier
 from hardgrad.trees.meta_tree_training import train_meta_tree as train_meta_tree
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights as MetaTreeWeights
+from hardgrad.trees.network_to_tree import NetworkConversion as NetworkConversion
+from hardgrad.trees.network_to_tree import approximate_activation as approximate_activation
+from hardgrad.trees.network_to_tree import convert_network as convert_network
+from hardgrad.trees.network_to_tree import network_to_tree as network_to_tree
+from hardgrad.trees.optimal_ensemble import OptimalTreeEnsemble as OptimalTreeEnsemble
+from hardgrad.trees.optimal_ensemble import minimum_cuts as minimum_cuts
+from hardgrad.trees.optimal_ensemble import minimum_trees as minimum_trees
+from hardgrad.trees.optimal_instance import cut_complexity as cut_complexity
+from hardgrad.trees.optimal_instance import majority_gap as majority_gap
 from hardgrad.trees.response_memory import ResponseMemory as ResponseMemory
 from hardgrad.trees.routed_experts import RoutedExperts as RoutedExperts
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
-from hardgrad.trees.threshold import with_threshold as with_threshold
 from hardgrad.trees.soft_tree import SoftTree as SoftTree
 from hardgrad.trees.soft_tree_exact import TreeExplanation as TreeExplanation
+from hardgrad.trees.threshold import with_threshold as with_threshold
