@@ -249,6 +249,7 @@ class SoftForestBase(TableEstimator):
         self.forest_ = shifted(forest, cut) if cut else forest
         if cut:
             frame = replace(frame, scale=np.ones(1), shift=np.array([-cut]))
+        self.schema_ = self.forest_.schema  # a budget may have merged categories that no tree tells apart
         soft = selection.forest if selection.soft is None else selection.soft
         self.soft_ = SoftForest.from_perfect(
             [soft],
