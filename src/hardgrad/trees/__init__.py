@@ -12,6 +12,8 @@ _HOMES = {
     "SoftForest": "hardgrad.trees.soft_forest",
     "SoftForestClassifier": "hardgrad.trees.estimators",
     "SoftForestRegressor": "hardgrad.trees.estimators",
+    "TreeText": "hardgrad.trees.tree_text",
+    "forest_from_texts": "hardgrad.trees.tree_text",
     "import_forest": "hardgrad.trees.importers",
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",

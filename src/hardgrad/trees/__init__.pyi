@@ -10,3 +10,5 @@ from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
 from hardgrad.trees.threshold import with_threshold as with_threshold
+from hardgrad.trees.tree_text import TreeText as TreeText
+from hardgrad.trees.tree_text import forest_from_texts as forest_from_texts
