@@ -58,6 +58,17 @@ class ArtifactError(HardgradError, ValueError):
     """A model file that is missing, truncated, corrupted, foreign or from a newer version."""
 
 
+class TreeTextError(HardgradError, ValueError):
+    """A tree as text that cannot be read: the message says where.
+
+    `reason` is one word to count by: "json", "structure", "condition", "attribute", "value" or "depth".
+    """
+
+    def __init__(self, message: str, reason: str = "structure") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class ExportError(HardgradError, ValueError):
     """A model that a target language or format cannot express exactly."""
 

@@ -17,6 +17,8 @@ _HOMES = {
     "SoftForest": "hardgrad.trees.soft_forest",
     "SoftForestClassifier": "hardgrad.trees.estimators",
     "SoftForestRegressor": "hardgrad.trees.estimators",
+    "TreeText": "hardgrad.trees.tree_text",
+    "forest_from_texts": "hardgrad.trees.tree_text",
     "train_meta_tree": "hardgrad.trees.meta_tree_training",
     "OptimalTreeEnsemble": "hardgrad.trees.optimal_ensemble",
     "minimum_cuts": "hardgrad.trees.optimal_ensemble",

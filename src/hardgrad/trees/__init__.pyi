@@ -34,3 +34,5 @@ from hardgrad.trees.soft_forest import SoftForest as SoftForest
 from hardgrad.trees.soft_tree import SoftTree as SoftTree
 from hardgrad.trees.soft_tree_exact import TreeExplanation as TreeExplanation
 from hardgrad.trees.threshold import with_threshold as with_threshold
+from hardgrad.trees.tree_text import TreeText as TreeText
+from hardgrad.trees.tree_text import forest_from_texts as forest_from_texts
