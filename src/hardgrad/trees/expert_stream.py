@@ -44,8 +44,9 @@ class StreamingExpertClassifier(TableClassifier):
     weight_decay : share of a weight that a step takes away where it moves it, times the learning rate.
     temperature : of the soft choice of experts in training (see `hardgrad.functional.topk_weights`).
     trainable_keys : move the keys towards the rows that choose them (Adam, learning rate 5e-5); else they stay as they were drawn.
-    encoder : fitted transformer (an object with `transform`), frozen, that rows go through first. It is not part of the artifact, which
-        then takes what the encoder returns.
+    encoder : fitted transformer (an object with `transform`) that rows go through first. It is not part of the artifact, which then takes
+        what the encoder returns. Where scikit-learn clones the classifier, wrap the encoder in `sklearn.frozen.FrozenEstimator`: a clone
+        of a bare one is not fitted.
     decoupled_decay : False adds the decay, as the published code does, so that weights grow.
     batch_size : rows a step.
     random_state : seed of the keys, the random features and the first weights.
@@ -127,6 +128,7 @@ class StreamingExpertClassifier(TableClassifier):
         """
         self._check_parameters()
         X, y = self._check_input(self._through_encoder(X), y)
+        y = _plain_labels(y)
         index = self._class_numbers(y)
         weight = self._weights(sample_weight, len(y))
         labels = self.classes_
@@ -164,9 +166,12 @@ class StreamingExpertClassifier(TableClassifier):
             X, y = self._check_input(X, y)
         else:
             y = column_or_1d(y, warn=True)
+        y = _plain_labels(y)
         check_classification_targets(y)
         weight = self._weights(sample_weight, len(y))
-        labels = np.unique(y) if classes is None else np.union1d(y, column_or_1d(classes))
+        labels = np.unique(y)
+        if classes is not None:
+            labels = np.union1d(labels, _plain_labels(column_or_1d(classes)))
         if first:
             encoded = self._start(X, np.searchsorted(labels, y), weight)
         else:
@@ -363,3 +368,13 @@ class StreamingExpertClassifier(TableClassifier):
             raise ParameterError(
                 f"encoder got {self.encoder!r}; expected a fitted object with transform(X), or None."
             )
+
+
+def _plain_labels(y: NDArray[Any]) -> NDArray[Any]:
+    """Return labels in a dtype of their own: data frames hand texts over as objects, which a saved model does not know."""
+    if y.dtype != object:
+        return y
+    plain = np.array(y.tolist())
+    if plain.dtype.kind == "U" and not all(isinstance(label, str) for label in y):
+        raise DataError(f"y holds labels of several types: {y[:5].tolist()}. Give labels of one kind.")
+    return plain

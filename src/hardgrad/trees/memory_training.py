@@ -172,7 +172,7 @@ def fit_memory_forest(
     weight = torch.from_numpy(check_weights(sample_weight, len(scores))).float()
     steps = epochs * max(1, -(-len(scores) // batch_size))
     plan = _Plan(steps, min(batch_size, len(scores)), learning_rate, temperature, train_router, random_state)
-    forest.memory.for_training()
+    forest.start_training()
     learned = train(_MemoryTask, (forest, scores, target, weight / weight.mean(), plan), Hardware(device))
     forest.load_state_dict({name: torch.from_numpy(value) for name, value in learned.items()})
 
