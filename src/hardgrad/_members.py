@@ -16,6 +16,7 @@ ESTIMATORS = {
     "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
+    "MemoryForestClassifier": "hardgrad.trees.memory_estimator:MemoryForestClassifier",
     "StreamingExpertClassifier": "hardgrad.trees.expert_stream:StreamingExpertClassifier",
 }
 # Each lies in the module of its own name in hardgrad.reproductions.

@@ -19,6 +19,7 @@ _HOMES = {
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",
     "MemoryForest": "hardgrad.trees.memory_forest",
+    "MemoryForestClassifier": "hardgrad.trees.memory_estimator",
     "MemoryForestModel": "hardgrad.trees.memory_model",
     "ResponseMemory": "hardgrad.trees.response_memory",
     "RoutedExperts": "hardgrad.trees.routed_experts",
