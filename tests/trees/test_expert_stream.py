@@ -167,6 +167,8 @@ def test_one_class_and_then_another() -> None:
 def test_labels_of_another_kind_are_refused(labels: list[Any]) -> None:
     with pytest.raises(ValueError, match="(?i)label"):
         small().fit(X, Y).partial_fit(X[:2], labels)
+    with pytest.raises(ValueError, match="(?i)label"):
+        small().partial_fit(X, Y, classes=labels)
 
 
 def test_texts_of_a_data_frame_are_texts(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class StreamingExpertClassifier(TableClassifier):
     >>> model.predict([[3, 0], [0, 3], [-3, -3]]).tolist()
     ['a', 'b', 'c']
 
-    Source: Wojcik, Kosciukiewicz, Baran, Kajdanowicz and Gonczarek, 2023, Domain-Agnostic Neural Architecture for Class Incremental
+    Source: Wojcik et al., 2023, Domain-Agnostic Neural Architecture for Class Incremental
     Continual Learning in Document Processing Platform.
     """
 
@@ -171,7 +171,9 @@ class StreamingExpertClassifier(TableClassifier):
         weight = self._weights(sample_weight, len(y))
         labels = np.unique(y)
         if classes is not None:
-            labels = np.union1d(labels, _plain_labels(column_or_1d(classes)))
+            announced = _plain_labels(column_or_1d(classes))
+            _check_kind(labels, announced)
+            labels = np.union1d(labels, announced)
         if first:
             encoded = self._start(X, np.searchsorted(labels, y), weight)
         else:
@@ -203,10 +205,7 @@ class StreamingExpertClassifier(TableClassifier):
     def _add_classes(self, labels: NDArray[Any]) -> None:
         """Grow by the labels that are new, in sorted order."""
         known = self.classes_ if self.experts_.weight.shape[1] else labels[:0]
-        if labels.dtype.kind != known.dtype.kind:
-            raise DataError(
-                f"y holds labels of {labels.dtype}, the classes so far are of {known.dtype}: {known.tolist()[:5]}. Give labels of one kind."
-            )
+        _check_kind(labels, known)
         new = np.setdiff1d(labels, known)
         if len(new):
             self.experts_.insert_classes(new.tolist(), np.searchsorted(known, new))
@@ -378,3 +377,10 @@ def _plain_labels(y: NDArray[Any]) -> NDArray[Any]:
     if plain.dtype.kind == "U" and not all(isinstance(label, str) for label in y):
         raise DataError(f"y holds labels of several types: {y[:5].tolist()}. Give labels of one kind.")
     return plain
+
+
+def _check_kind(labels: NDArray[Any], known: NDArray[Any]) -> None:
+    if labels.dtype.kind != known.dtype.kind:
+        raise DataError(
+            f"y holds labels of {labels.dtype}, the classes are of {known.dtype}: {known.tolist()[:5]}. Give labels of one kind."
+        )
