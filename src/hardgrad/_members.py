@@ -24,6 +24,7 @@ ESTIMATORS = {
     "DistilledTreeClassifier": "hardgrad.trees.distillation:DistilledTreeClassifier",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
+    "MemoryForestClassifier": "hardgrad.trees.memory_estimator:MemoryForestClassifier",
     "StreamingExpertClassifier": "hardgrad.trees.expert_stream:StreamingExpertClassifier",
 }
 # Each lies in the module of its own name in hardgrad.reproductions.

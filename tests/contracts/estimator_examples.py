@@ -91,6 +91,17 @@ EXAMPLES = {
     ),
     "SoftForestClassifier": FOREST,
     "SoftForestRegressor": FOREST,
+    "MemoryForestClassifier": EstimatorExample(
+        quick={"n_estimators": 4, "max_depth": 3, "max_iter": 15},
+        bad=(
+            {"n_estimators": 0}, {"max_depth": 13}, {"n_slots": 0}, {"n_slots": 4, "n_read": 5}, {"n_read": 2}, {"max_iter": 0},
+            {"batch_size": 1.5}, {"learning_rate": 0.0}, {"temperature": (1.0, 0.0)},
+        ),
+        exempt={
+            "check_sample_weight_equivalence_on_dense_data": IN_BATCHES,
+            "check_sample_weight_equivalence_on_sparse_data": IN_BATCHES,
+        },
+    ),
     "StreamingExpertClassifier": EstimatorExample(
         quick={"n_experts": 16},
         bad=(

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import FunctionTransformer
 
@@ -165,6 +167,18 @@ def test_one_class_and_then_another() -> None:
 def test_labels_of_another_kind_are_refused(labels: list[Any]) -> None:
     with pytest.raises(ValueError, match="(?i)label"):
         small().fit(X, Y).partial_fit(X[:2], labels)
+    with pytest.raises(ValueError, match="(?i)label"):
+        small().partial_fit(X, Y, classes=labels)
+
+
+def test_texts_of_a_data_frame_are_texts(tmp_path: Path) -> None:
+    words = np.array(["oak", "elm", "ash", "fir"])[Y]
+    model = small().partial_fit(X[:100], words[:100].astype(object), classes=np.unique(words).astype(object))
+    resumed = StreamingExpertClassifier.load(model.save(tmp_path / "stream.safetensors"))
+    resumed.partial_fit(X[100:], words[100:].astype(object))
+    assert resumed.artifact_.equals(model.partial_fit(X[100:], words[100:]).artifact_)
+    with pytest.raises(DataError, match="several types"):
+        small().partial_fit(X[:2], np.array([1, "oak"], dtype=object))
 
 
 def test_a_row_without_weight_is_a_row_that_is_not_there() -> None:
@@ -229,6 +243,8 @@ def test_an_encoder_reads_what_rows_are() -> None:
     )
     assert model.predict(["old car", "green apple"]).tolist() == ["machine", "fruit"]
     assert np.array_equal(model.harden().predict(encoder.transform(texts).toarray()), model.predict(texts))
+    again = clone(model.set_params(encoder=FrozenEstimator(encoder))).fit(texts, labels)
+    assert again.harden().equals(model.harden())
 
 
 def test_an_interrupted_fit_is_a_fit_of_fewer_rows() -> None:

@@ -244,6 +244,20 @@ def test_labels_are_written_as_shares() -> None:
         assert model.memory.bank[slot].tolist() == pytest.approx(shares, abs=1e-6)
 
 
+def test_training_goes_on_after_writing() -> None:
+    model = MemoryForest.for_table(IRIS, NAMES, n_trees=8, depth=3)
+    model.fit(IRIS, NAMES, batch_size=25, learning_rate=0.03).partial_fit(IRIS, NAMES)
+    shares = model.leaf_responses(mode="hard").detach().clone()
+    model.start_training()
+    assert model.harden().link == "softmax"
+    spoken = torch.softmax(model.leaf_responses(mode="hard").detach(), dim=1)
+    assert torch.allclose(spoken, shares, atol=5e-3)
+    model.fit(IRIS, NAMES, epochs=5, train_router=False)
+    assert np.mean(model.predict(IRIS) == NAMES) > 0.9
+    model.start_writing()
+    assert model.harden().link == "identity" and model.memory.mass.sum() == 0
+
+
 def test_numbers_are_written_in_the_units_of_the_target() -> None:
     X, y = load_diabetes(return_X_y=True)
     model = MemoryForest.for_table(X, y, n_trees=8, depth=3, random_state=0)
@@ -254,6 +268,9 @@ def test_numbers_are_written_in_the_units_of_the_target() -> None:
     model.partial_fit(X, y)
     assert model.predict(X).mean() == pytest.approx(y.mean(), rel=1e-5)
     assert model.measure_gap(X, y).metric == "mse"
+    for bad in (np.stack([y, y], axis=1), np.where(y > 300, np.nan, y)):
+        with pytest.raises(DataError, match="expected 1 finite"):
+            model.partial_fit(X, bad)
 
 
 def test_a_table_with_categories() -> None:

@@ -103,8 +103,8 @@ def topk_weights(
     >>> topk_weights(distances, 2, largest=False, mode="hard").tolist()
     [1.0, 1.0, 0.0, 0.0, 0.0]
 
-    Source: Wojcik, Kosciukiewicz et al., 2023, Domain-Agnostic Neural Architecture for Class Incremental Continual Learning in Document
-    Processing Platform, for the use; Xie et al., 2020, Differentiable Top-k with Optimal Transport, for the two anchors.
+    Source: Wojcik et al., 2023, Domain-Agnostic Neural Architecture for Class Incremental Continual Learning in Document
+    Processing Platform, for the use; Xie et al., 2020, Differentiable Top-k Operator with Optimal Transport, for the two anchors.
     """
     check_choice("topk_weights", "method", method, METHODS)
     call = settle(

@@ -30,6 +30,7 @@ _HOMES = {
     "explain": "hardgrad.trees.explanation",
     "with_threshold": "hardgrad.trees.threshold",
     "MemoryForest": "hardgrad.trees.memory_forest",
+    "MemoryForestClassifier": "hardgrad.trees.memory_estimator",
     "MemoryForestModel": "hardgrad.trees.memory_model",
     "ResponseMemory": "hardgrad.trees.response_memory",
     "RoutedExperts": "hardgrad.trees.routed_experts",

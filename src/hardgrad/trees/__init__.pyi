@@ -14,6 +14,7 @@ from hardgrad.trees.forest import Forest as Forest
 from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
 from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
+from hardgrad.trees.memory_estimator import MemoryForestClassifier as MemoryForestClassifier
 from hardgrad.trees.memory_forest import MemoryForest as MemoryForest
 from hardgrad.trees.memory_model import MemoryForestModel as MemoryForestModel
 from hardgrad.trees.meta_tree import MetaTreeClassifier as MetaTreeClassifier

@@ -44,8 +44,9 @@ class StreamingExpertClassifier(TableClassifier):
     weight_decay : share of a weight that a step takes away where it moves it, times the learning rate.
     temperature : of the soft choice of experts in training (see `hardgrad.functional.topk_weights`).
     trainable_keys : move the keys towards the rows that choose them (Adam, learning rate 5e-5); else they stay as they were drawn.
-    encoder : fitted transformer (an object with `transform`), frozen, that rows go through first. It is not part of the artifact, which
-        then takes what the encoder returns.
+    encoder : fitted transformer (an object with `transform`) that rows go through first. It is not part of the artifact, which then takes
+        what the encoder returns. Where scikit-learn clones the classifier, wrap the encoder in `sklearn.frozen.FrozenEstimator`: a clone
+        of a bare one is not fitted.
     decoupled_decay : False adds the decay, as the published code does, so that weights grow.
     batch_size : rows a step.
     random_state : seed of the keys, the random features and the first weights.
@@ -72,7 +73,7 @@ class StreamingExpertClassifier(TableClassifier):
     >>> model.predict([[3, 0], [0, 3], [-3, -3]]).tolist()
     ['a', 'b', 'c']
 
-    Source: Wojcik, Kosciukiewicz, Baran, Kajdanowicz and Gonczarek, 2023, Domain-Agnostic Neural Architecture for Class Incremental
+    Source: Wojcik et al., 2023, Domain-Agnostic Neural Architecture for Class Incremental
     Continual Learning in Document Processing Platform.
     """
 
@@ -127,6 +128,7 @@ class StreamingExpertClassifier(TableClassifier):
         """
         self._check_parameters()
         X, y = self._check_input(self._through_encoder(X), y)
+        y = _plain_labels(y)
         index = self._class_numbers(y)
         weight = self._weights(sample_weight, len(y))
         labels = self.classes_
@@ -164,9 +166,14 @@ class StreamingExpertClassifier(TableClassifier):
             X, y = self._check_input(X, y)
         else:
             y = column_or_1d(y, warn=True)
+        y = _plain_labels(y)
         check_classification_targets(y)
         weight = self._weights(sample_weight, len(y))
-        labels = np.unique(y) if classes is None else np.union1d(y, column_or_1d(classes))
+        labels = np.unique(y)
+        if classes is not None:
+            announced = _plain_labels(column_or_1d(classes))
+            _check_kind(labels, announced)
+            labels = np.union1d(labels, announced)
         if first:
             encoded = self._start(X, np.searchsorted(labels, y), weight)
         else:
@@ -198,10 +205,7 @@ class StreamingExpertClassifier(TableClassifier):
     def _add_classes(self, labels: NDArray[Any]) -> None:
         """Grow by the labels that are new, in sorted order."""
         known = self.classes_ if self.experts_.weight.shape[1] else labels[:0]
-        if labels.dtype.kind != known.dtype.kind:
-            raise DataError(
-                f"y holds labels of {labels.dtype}, the classes so far are of {known.dtype}: {known.tolist()[:5]}. Give labels of one kind."
-            )
+        _check_kind(labels, known)
         new = np.setdiff1d(labels, known)
         if len(new):
             self.experts_.insert_classes(new.tolist(), np.searchsorted(known, new))
@@ -363,3 +367,20 @@ class StreamingExpertClassifier(TableClassifier):
             raise ParameterError(
                 f"encoder got {self.encoder!r}; expected a fitted object with transform(X), or None."
             )
+
+
+def _plain_labels(y: NDArray[Any]) -> NDArray[Any]:
+    """Return labels in a dtype of their own: data frames hand texts over as objects, which a saved model does not know."""
+    if y.dtype != object:
+        return y
+    plain = np.array(y.tolist())
+    if plain.dtype.kind == "U" and not all(isinstance(label, str) for label in y):
+        raise DataError(f"y holds labels of several types: {y[:5].tolist()}. Give labels of one kind.")
+    return plain
+
+
+def _check_kind(labels: NDArray[Any], known: NDArray[Any]) -> None:
+    if labels.dtype.kind != known.dtype.kind:
+        raise DataError(
+            f"y holds labels of {labels.dtype}, the classes are of {known.dtype}: {known.tolist()[:5]}. Give labels of one kind."
+        )

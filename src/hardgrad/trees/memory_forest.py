@@ -17,6 +17,7 @@ from hardgrad.core.errors import DataError, HardenError, ParameterError
 from hardgrad.core.gap import GapReport
 from hardgrad.core.mode import Mode
 from hardgrad.core.relaxed import Relaxed
+from hardgrad.tabular.table_model import Link
 from hardgrad.tabular.weights import check_weights
 from hardgrad.trees.assemble import Frame
 from hardgrad.trees.forest import Forest
@@ -26,6 +27,7 @@ from hardgrad.trees.routing import forest_output, route
 from hardgrad.trees.soft_forest import SoftForest
 
 BLOCK = 4096
+LEAST_SHARE = 1e-3  # of a class, where its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -204,13 +206,25 @@ class MemoryForest(Relaxed):
 
         Rows that nothing is written to answer with the softmax of what training left in them (classification), or with that itself.
         """
-        frame = self._frame()
+        if self.memory.is_written:
+            return
         self.memory.for_writing()
-        prior = self.memory.bank.clone()
-        if frame.link == "softmax":
-            prior = torch.softmax(prior, dim=-1)
-            self.controller.frame = replace(frame, link="identity")
-        self.memory.reset(prior)
+        self.memory.reset(self._switch_link("identity"))
+
+    def start_training(self) -> None:
+        """Turn the memory from writing to training; shares of classes become their logarithms."""
+        if not self.memory.is_written:
+            return
+        self.memory.reset(self._switch_link("softmax"))
+        self.memory.for_training()
+
+    def _switch_link(self, link: Link) -> Tensor:
+        """Make a classification speak in scores ("softmax") or in shares ("identity"), and return the responses in that form."""
+        frame, bank = self._frame(), self.memory.bank.detach().clone()
+        if frame.task == "regression" or frame.link == link:
+            return bank
+        self.controller.frame = replace(frame, link=link)
+        return torch.softmax(bank, dim=-1) if link == "identity" else bank.clamp_min(LEAST_SHARE).log()
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, rate: float | None = None) -> Self:
         """Write further rows of a table into the memory, by the exact route: no gradient, one slot a tree for each row.
@@ -226,8 +240,7 @@ class MemoryForest(Relaxed):
         ------
         DataError : a label that the forest does not know; weights that are negative or all 0.
         """
-        if not self.memory.is_written:
-            self.start_writing()
+        self.start_writing()
         scores, target = self.scores(X).numpy(force=True), torch.from_numpy(self.targets(y))
         if len(scores) != len(target):
             raise DataError(f"X has {len(scores)} rows and y {len(target)}; expected as many.")
@@ -254,9 +267,14 @@ class MemoryForest(Relaxed):
         frame = self._frame()
         if frame.task == "regression":
             values = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-            return (
-                values if frame.scale is None or frame.shift is None else (values - frame.shift) / frame.scale
-            )
+            if values.shape[1] != self.memory.dim or not np.isfinite(values).all():
+                raise DataError(
+                    f"y has shape {np.shape(y)} and {np.isnan(values).sum()} missing values; expected {self.memory.dim} finite numbers a "
+                    "row."
+                )
+            if frame.scale is None or frame.shift is None:
+                return values
+            return (values - frame.shift) / frame.scale
         labels, classes = np.asarray(y), np.array(frame.classes)
         place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
         if len(unknown := np.flatnonzero(classes[place] != labels)):

@@ -64,25 +64,45 @@ def start_memory_forest(
     Directions are normal with variance 1 / features, and nodes split at quantiles between 0.2 and 0.8 of the rows; with split "axis" each
     node has one random feature.
     """
-    for name, value, most in (("n_trees", n_trees, MAX_TREES), ("depth", depth, MAX_DEPTH)):
-        if type(value) is not int or not 1 <= value <= most:
-            raise ParameterError(f"{name} got {value!r}; expected a whole number from 1 to {most}.")
     found = prepare_target(y, task)
     schema, encoded = _encode(X, found.y, found.task, max(2, len(found.classes)), random_state)
     if len(encoded) != len(found.y):
         raise DataError(f"X has {len(encoded)} rows and y {len(found.y)}; expected as many.")
     codes = FeatureCodes.fit(encoded)
     if found.task == "classification":
-        dim = len(found.classes)
         frame = Frame(schema, codes, "softmax", "classification", found.classes)
     else:
         Y = found.y.reshape(len(encoded), -1)
-        dim, spread = Y.shape[1], Y.std(axis=0)
+        spread = Y.std(axis=0)
         scale = np.where(spread > 0, spread, 1.0)
         frame = Frame(schema, codes, "identity", "regression", scale=scale, shift=Y.mean(axis=0))
-    generator = torch.Generator().manual_seed(random_state)
-    controller = SoftForest(codes.n_features, n_trees, depth, dim, split=split, temperature=1.0, frame=frame)
-    _start_router(controller, torch.from_numpy(codes.encode_scores(encoded)), generator)
+    return new_memory_forest(
+        frame, encoded, n_trees=n_trees, depth=depth, n_slots=n_slots, n_read=n_read, split=split, key_dim=key_dim, seed=random_state
+    )  # fmt: skip
+
+
+def new_memory_forest(
+    frame: Frame,
+    encoded: NDArray[np.float64],
+    *,
+    n_trees: int,
+    depth: int,
+    n_slots: int | None,
+    n_read: int | None,
+    split: Split = "sparse_oblique",
+    key_dim: int = 16,
+    seed: int = 0,
+) -> MemoryForest:
+    """Return an untrained forest for what a frame says, with nodes that split the rows of an encoded matrix (see `start_memory_forest`)."""
+    for name, value, most in (("n_trees", n_trees, MAX_TREES), ("depth", depth, MAX_DEPTH)):
+        if type(value) is not int or not 1 <= value <= most:
+            raise ParameterError(f"{name} got {value!r}; expected a whole number from 1 to {most}.")
+    dim = len(frame.classes) if frame.scale is None else len(frame.scale)
+    generator = torch.Generator().manual_seed(seed)
+    controller = SoftForest(
+        frame.codes.n_features, n_trees, depth, dim, split=split, temperature=1.0, frame=frame
+    )
+    _start_router(controller, torch.from_numpy(frame.codes.encode_scores(encoded)), generator)
     slots = n_trees * 2**depth if n_slots is None else n_slots
     addressing: Addressing = "leaf" if n_slots is None else "content"
     memory = ResponseMemory(slots, dim, addressing, key_dim=key_dim, generator=generator)
@@ -172,7 +192,7 @@ def fit_memory_forest(
     weight = torch.from_numpy(check_weights(sample_weight, len(scores))).float()
     steps = epochs * max(1, -(-len(scores) // batch_size))
     plan = _Plan(steps, min(batch_size, len(scores)), learning_rate, temperature, train_router, random_state)
-    forest.memory.for_training()
+    forest.start_training()
     learned = train(_MemoryTask, (forest, scores, target, weight / weight.mean(), plan), Hardware(device))
     forest.load_state_dict({name: torch.from_numpy(value) for name, value in learned.items()})
 

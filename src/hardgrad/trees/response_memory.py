@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hardgrad.core.errors import InputError, ParameterError, UnsupportedError
 from hardgrad.core.mode import Mode, resolve_mode, resolve_temperature
 from hardgrad.core.relaxed import straight_through
-from hardgrad.functional.operands import check_choice
+from hardgrad.functional.operands import check_choice, check_finite
 from hardgrad.functional.subset_weights import topk_weights
 
 Addressing = Literal["leaf", "content"]
@@ -160,6 +160,7 @@ class ResponseMemory(nn.Module):
         self._check_written("write_rows")
         self._check_shape("write_rows", weights, self.n_slots)
         self._check_shape("write_rows", values, self.dim)
+        check_finite("write_rows", values)
         if sample_weight is not None:
             weights = weights * sample_weight.unsqueeze(-1)
         if rate is None:
