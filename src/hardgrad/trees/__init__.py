@@ -15,6 +15,11 @@ _HOMES = {
     "import_forest": "hardgrad.trees.importers",
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",
+    "SmoothingReport": "hardgrad.trees.smoothing",
+    "SmoothingRule": "hardgrad.trees.smoothing_rules",
+    "effective_parameter_penalty": "hardgrad.trees.soft_smoothing",
+    "effective_parameters": "hardgrad.trees.smoothing_matrices",
+    "smoother_matrix": "hardgrad.trees.smoothing",
 }
 __all__ = sorted(_HOMES)
 

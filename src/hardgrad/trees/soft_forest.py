@@ -16,7 +16,7 @@ from hardgrad.core.relaxed import Relaxed, straight_through
 from hardgrad.trees.assemble import Frame, assemble, codes_of, perfect_from_forest
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.perfect import PerfectForest
-from hardgrad.trees.routing import forest_output
+from hardgrad.trees.routing import forest_output, route
 
 Split = Literal["sparse_oblique", "axis", "oblivious"]
 SPLITS: tuple[Split, ...] = ("sparse_oblique", "axis", "oblivious")
@@ -88,14 +88,23 @@ class SoftForest(Relaxed):
     def forward(self, scores: Tensor, *, temperature: Any = None, mode: Mode | None = None) -> Tensor:
         """Return raw scores (see the class)."""
         alone = scores.ndim == 2 and self.members == 1
+        gates = self._node_gates(scores, temperature, mode)
+        raw = forest_output(gates, self.leaf) + self.bias.unsqueeze(1)
+        return raw[0] if alone else raw
+
+    def leaf_probability(self, scores: Tensor, *, temperature: Any = None, mode: Mode | None = None) -> Tensor:
+        """Return the probability of each leaf of each tree, [B, trees, leaves], or [members, B, trees, leaves] (see the class)."""
+        alone = scores.ndim == 2 and self.members == 1
+        p = route(self._node_gates(scores, temperature, mode)).permute(0, 3, 1, 2)
+        return p[0] if alone else p
+
+    def _node_gates(self, scores: Tensor, temperature: Any, mode: Mode | None) -> Tensor:
+        """The probability of LEFT at every node, [members, trees, nodes, B]."""
         x = scores.expand(self.members, *scores.shape) if scores.ndim == 2 else scores
         z = torch.baddbmm(self.offset.unsqueeze(2), self.weight, x.to(self.weight.dtype).transpose(1, 2))
         gates = self._gates(z, self.resolved_temperature(temperature), self.resolved_mode(mode))
         gates = gates.view(self.members, self.n_trees, -1, gates.shape[-1])
-        if self.split == "oblivious":
-            gates = gates.index_select(2, self.test_of_node)
-        raw = forest_output(gates, self.leaf) + self.bias.unsqueeze(1)
-        return raw[0] if alone else raw
+        return gates.index_select(2, self.test_of_node) if self.split == "oblivious" else gates
 
     @staticmethod
     def _gates(z: Tensor, temperature: Any, mode: Mode) -> Tensor:
@@ -107,11 +116,22 @@ class SoftForest(Relaxed):
     def predict_raw(self, table: Any, *, mode: Mode | None = None) -> NDArray[np.float64]:
         """Return the raw scores [n, outputs] of raw columns, in the units of the artifact. Needs a frame and one member."""
         frame = self._need_frame("predict_raw()")
-        scores = torch.from_numpy(frame.codes.encode_scores(frame.schema.encode(table)))
+        scores = self.scores_of(table)
         with torch.no_grad():
             parts = [self(part.to(self.weight.device), mode=mode).cpu() for part in scores.split(8192)]
         raw = torch.cat(parts).double().numpy() if parts else np.empty((0, self.bias.shape[1]))
         return frame.output(raw)
+
+    def scores_of(self, table: Any) -> Tensor:
+        """Return the standard scores [n, features] of raw columns, which `forward` takes. Needs a frame and one member."""
+        frame = self._need_frame("scores_of()")
+        return torch.from_numpy(frame.codes.encode_scores(frame.schema.encode(table)))
+
+    def smoother(self, X_train: Any, X_query: Any, **options: Any) -> Any:
+        """Return the weights of training rows in predictions (see `hardgrad.trees.smoother_matrix`)."""
+        from hardgrad.trees.soft_smoothing import soft_smoother
+
+        return soft_smoother(self, X_train, X_query, **options)
 
     def _need_frame(self, what: str) -> Frame:
         if self.frame is None or self.members != 1:
