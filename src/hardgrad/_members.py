@@ -18,6 +18,7 @@ REPRODUCTIONS = (
     "chaos-gradients",
     "error-free-swaps",
     "flagship-small-tables",
+    "forest-smoothers",
     "gumbel-softmax",
     "implicit-differentiation",
     "implicit-hyperparameters",

@@ -8,4 +8,9 @@ from hardgrad.trees.forest import Forest as Forest
 from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
 from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
+from hardgrad.trees.smoothing import SmoothingReport as SmoothingReport
+from hardgrad.trees.smoothing import smoother_matrix as smoother_matrix
+from hardgrad.trees.smoothing_matrices import effective_parameters as effective_parameters
+from hardgrad.trees.smoothing_rules import SmoothingRule as SmoothingRule
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
+from hardgrad.trees.soft_smoothing import effective_parameter_penalty as effective_parameter_penalty

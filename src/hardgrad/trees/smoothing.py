@@ -60,6 +60,7 @@ def smoother_matrix(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.tree import DecisionTreeRegressor
     >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([1.0, 3.0, 5.0, 5.0])
     >>> tree = DecisionTreeRegressor(max_depth=1).fit(X, y)
@@ -102,6 +103,7 @@ class SmoothingReport(Report):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.ensemble import RandomForestRegressor
     >>> X = np.random.default_rng(0).normal(size=(40, 3))
     >>> forest = RandomForestRegressor(20, random_state=0).fit(X, X[:, 0])

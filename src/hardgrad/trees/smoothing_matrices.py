@@ -47,7 +47,8 @@ def effective_parameters(S: Any, n_train: int | None = None) -> float:
         raise DataError(
             f"S has shape {tuple(S.shape)}; expected [n_query, n_train], at least one row and column."
         )
-    squares = S.multiply(S).sum() if sp.issparse(S) else (S * S).sum()
+    S = S.detach() if hasattr(S, "detach") else S
+    squares = (S * S).sum()  # elementwise for scipy's sparse arrays too
     return float((S.shape[1] if n_train is None else n_train) * squares / S.shape[0])
 
 
@@ -60,7 +61,6 @@ class SmoothingProblem:
     train, query : leaves that the rows reach, [rows, trees].
     weight : of the training rows in each tree, [n_train, trees].
     y : targets as numbers, [n_train, outputs], where given.
-    X_query : encoded queries.
     """
 
     forest: Forest
@@ -69,7 +69,6 @@ class SmoothingProblem:
     query: Ints
     weight: Floats
     y: Floats | None
-    X_query: Floats
 
     @classmethod
     def read(
@@ -84,9 +83,7 @@ class SmoothingProblem:
         weight = _row_weights(sample_weight, len(X), forest.n_trees)
         counts = bootstrap_counts(model, len(X))
         y = None if y_train is None else _targets(forest, y_train, len(X))
-        return cls(
-            forest, rule or own, train, query, weight if counts is None else weight * counts, y, queries
-        )
+        return cls(forest, rule or own, train, query, weight if counts is None else weight * counts, y)
 
     def dense(self) -> Floats:
         """The matrix as an array."""
@@ -173,6 +170,8 @@ class SmoothingProblem:
             Q += rate * (indicator @ J)
             S += rate * J[at]
             yield S, Q
+        if logistic:
+            self._compare(raw[:, None], self.train)
 
     def _start(self, y: Floats) -> tuple[Floats, Floats]:
         """Raw scores [n_train] before the first tree, and what each target has moved them by."""
@@ -188,7 +187,7 @@ class SmoothingProblem:
 
     def _newton_leaves(self, at: Ints, y: Floats, raw: Floats, S: Floats) -> tuple[Floats, Floats]:
         """Leaf values N / D and their derivatives by the targets: N sums y - p in a leaf, D sums p (1 - p)."""
-        members = sp.csr_array((self.weight[:, 0], (at, np.arange(len(at)))))
+        members: Any = sp.csr_array((self.weight[:, 0], (at, np.arange(len(at)))))
         p = 1.0 / (1.0 + np.exp(-raw))
         slope = p * (1.0 - p)
         D = np.maximum(members @ slope + self.rule.ridge, np.finfo(np.float64).tiny)
@@ -217,10 +216,14 @@ class SmoothingProblem:
         if self.y is None or self.rule.leaves == "refit" or self.rule.loss == "logistic":
             return
         start = self.forest.base if self.rule.leaves == "boost" and self.rule.init == "zero" else 0.0
-        off = np.abs(S @ self.y + start - self.forest.predict_raw_encoded(self.X_query)).max(initial=0.0)
-        if not off <= TOLERANCE * max(1.0, float(np.abs(self.y).max())):
+        self._compare(S @ (self.y - start) + start, self.query)
+
+    def _compare(self, raw: Floats, leaves: Ints) -> None:
+        """Refuse raw scores [rows, outputs] that are not those of the model: it was trained otherwise than its rule says."""
+        off = np.abs(raw - self.forest.sum_leaves(leaves.astype(np.int32))).max(initial=0.0)
+        if not off <= TOLERANCE * max(1.0, float(np.abs(raw).max(initial=0.0))):
             raise DataError(
-                f"S @ y_train differs from the model's predictions by up to {off:.3g}. Pass the rows, targets and weights that the "
+                f"the smoother's predictions differ from the model's by up to {off:.3g}. Pass the rows, targets and weights that the "
                 "model was trained with; for a Forest, the rule that its leaves follow."
             )
 
@@ -248,4 +251,4 @@ def _targets(forest: Forest, y: Any, n: int) -> Floats:
     if forest.task == "regression":
         return values.astype(np.float64).reshape(n, -1)
     indicators = (values.reshape(n, 1) == np.asarray(forest.classes)[None, :]).astype(np.float64)
-    return indicators if forest.n_outputs > 1 else indicators[:, 1:]
+    return np.asarray(indicators if forest.n_outputs > 1 else indicators[:, 1:])

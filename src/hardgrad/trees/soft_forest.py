@@ -92,7 +92,9 @@ class SoftForest(Relaxed):
         raw = forest_output(gates, self.leaf) + self.bias.unsqueeze(1)
         return raw[0] if alone else raw
 
-    def leaf_probability(self, scores: Tensor, *, temperature: Any = None, mode: Mode | None = None) -> Tensor:
+    def leaf_probability(
+        self, scores: Tensor, *, temperature: Any = None, mode: Mode | None = None
+    ) -> Tensor:
         """Return the probability of each leaf of each tree, [B, trees, leaves], or [members, B, trees, leaves] (see the class)."""
         alone = scores.ndim == 2 and self.members == 1
         p = route(self._node_gates(scores, temperature, mode)).permute(0, 3, 1, 2)

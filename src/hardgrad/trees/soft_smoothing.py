@@ -25,8 +25,8 @@ def soft_smoother(
     rule = REFITTED if rule is None else rule
     if rule.leaves != "refit" or rule.ridge <= 0:
         raise UnsupportedError(
-            f"a SoftForest got leaves={rule.leaves!r} with ridge={rule.ridge:g}; expected 'refit' with a positive ridge. Harden it first for "
-            "the other rules."
+            f"a SoftForest got leaves={rule.leaves!r} with ridge={rule.ridge:g}; expected 'refit' with a positive ridge. Harden it first "
+            "for the other rules."
         )
     if isinstance(X_train, Tensor):
         P, Q = (forest.leaf_probability(X).flatten(1).double() for X in (X_train, X_query))
@@ -80,4 +80,5 @@ def effective_parameter_penalty(leaf_probability: Tensor, ridge: float = 1e-3) -
     P = leaf_probability.flatten(1)
     gram = P @ P.T if len(P) <= P.shape[1] else P.T @ P
     squared = torch.linalg.eigvalsh(gram).clamp(min=0.0)
-    return (squared / (squared + ridge)).square().sum()
+    penalty: Tensor = (squared / (squared + ridge)).square().sum()
+    return penalty
