@@ -1,4 +1,4 @@
-"""SoftForest: the differentiable forest. Sparse-oblique, axis-aligned or oblivious splits over standard scores, routed level by level."""
+"""SoftForest: the differentiable forest over standard scores. Oblique, axis-aligned or oblivious trees, or lists, routed level by level."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from hardgrad.trees.forest import Forest
 from hardgrad.trees.perfect import PerfectForest
 from hardgrad.trees.routing import forest_output, route
 
-Split = Literal["sparse_oblique", "axis", "oblivious"]
-SPLITS: tuple[Split, ...] = ("sparse_oblique", "axis", "oblivious")
+Split = Literal["sparse_oblique", "axis", "oblivious", "decision_list"]
+SPLITS: tuple[Split, ...] = ("sparse_oblique", "axis", "oblivious", "decision_list")
 DEAD_OFFSET = -64.0
 
 
 class SoftForest(Relaxed):
-    """A forest of soft perfect trees with vector leaves.
+    """A forest of soft trees with vector leaves.
 
     Parameters
     ----------
     n_features, n_trees, depth, n_outputs : shape of the forest.
     split : "sparse_oblique" (a node weighs any features in training and at most four when hard), "axis" (one feature a node) or
-        "oblivious" (all nodes of a level share one test).
+        "oblivious" (all nodes of a level share one test), or "decision_list" (the left child of every node is a leaf: `depth` tests in a
+        row and `depth + 1` leaves).
     members : independent forests held and trained side by side; a row of scores goes through each.
     temperature : of the gates, in the units of the weighted scores; small is hard.
     frame : what an artifact needs beside the trees; needed by `harden()` and by `predict_raw()`.
@@ -66,19 +67,25 @@ class SoftForest(Relaxed):
         self.frame = frame
         self.n_trees, self.depth = n_trees, depth
         nodes = 2**depth - 1
-        tests = depth if split == "oblivious" else nodes
+        listed = split == "decision_list"
+        tests = depth if listed or split == "oblivious" else nodes
         level = [int(math.log2(i + 1)) for i in range(nodes)]
-        self.register_buffer(
-            "test_of_node",
-            torch.tensor(level if split == "oblivious" else list(range(nodes))),
-            persistent=False,
-        )
+        # A list is a perfect tree in which the nodes off its right edge are dead: they take the test after the last, which is always left.
+        # How often a path goes right at first is the number of its leaf.
+        edge = [depth if i + 2 & i + 1 else d for i, d in enumerate(level)]
+        paths = [f"{place:0{depth}b}" for place in range(nodes + 1)]
+        places = [len(path) - len(path.lstrip("1")) for path in paths]
+        test_of_node = {"oblivious": level, "decision_list": edge}.get(split, list(range(nodes)))
+        for name, numbers in (("test_of_node", test_of_node), ("leaf_of_place", places)):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.int64), persistent=False)
+        leaves = depth + 1 if listed else nodes + 1
         self.weight = nn.Parameter(torch.zeros(members, n_trees * tests, n_features))
         self.offset = nn.Parameter(torch.full((members, n_trees * tests), DEAD_OFFSET))
-        self.leaf = nn.Parameter(torch.zeros(members, n_trees, nodes + 1, n_outputs))
+        self.leaf = nn.Parameter(torch.zeros(members, n_trees, leaves, n_outputs))
         self.bias = nn.Parameter(torch.zeros(members, n_outputs))
 
     test_of_node: Tensor
+    leaf_of_place: Tensor
 
     @property
     def members(self) -> int:
@@ -89,7 +96,7 @@ class SoftForest(Relaxed):
         """Return raw scores (see the class)."""
         alone = scores.ndim == 2 and self.members == 1
         gates = self._node_gates(scores, temperature, mode)
-        raw = forest_output(gates, self.leaf) + self.bias.unsqueeze(1)
+        raw = forest_output(gates, self._spread_leaves(self.leaf, 2)) + self.bias.unsqueeze(1)
         return raw[0] if alone else raw
 
     def leaf_probability(
@@ -98,6 +105,8 @@ class SoftForest(Relaxed):
         """Return the probability of each leaf of each tree, [B, trees, leaves], or [members, B, trees, leaves] (see the class)."""
         alone = scores.ndim == 2 and self.members == 1
         p = route(self._node_gates(scores, temperature, mode)).permute(0, 3, 1, 2)
+        if self.split == "decision_list":  # leaf k of a list is the leftmost place below its node
+            p = p[..., [2**self.depth - 2 ** (self.depth - k) for k in range(self.depth + 1)]]
         return p[0] if alone else p
 
     def _node_gates(self, scores: Tensor, temperature: Any, mode: Mode | None) -> Tensor:
@@ -106,7 +115,18 @@ class SoftForest(Relaxed):
         z = torch.baddbmm(self.offset.unsqueeze(2), self.weight, x.to(self.weight.dtype).transpose(1, 2))
         gates = self._gates(z, self.resolved_temperature(temperature), self.resolved_mode(mode))
         gates = gates.view(self.members, self.n_trees, -1, gates.shape[-1])
-        return gates.index_select(2, self.test_of_node) if self.split == "oblivious" else gates
+        return self._spread(gates, 2, dead=1.0)
+
+    def _spread(self, tests: Tensor, dim: int, dead: float) -> Tensor:
+        """What belongs to tests, for each node of the perfect trees."""
+        if self.split == "decision_list":
+            shape = [*tests.shape[:dim], 1, *tests.shape[dim + 1 :]]
+            return torch.cat([tests, tests.new_full(shape, dead)], dim).index_select(dim, self.test_of_node)
+        return tests.index_select(dim, self.test_of_node) if self.split == "oblivious" else tests
+
+    def _spread_leaves(self, leaf: Tensor, dim: int) -> Tensor:
+        """What belongs to leaves, for each leaf of the perfect trees."""
+        return leaf.index_select(dim, self.leaf_of_place) if self.split == "decision_list" else leaf
 
     @staticmethod
     def _gates(z: Tensor, temperature: Any, mode: Mode) -> Tensor:
@@ -150,6 +170,8 @@ class SoftForest(Relaxed):
         frame: Frame | None = None,
     ) -> SoftForest:  # fmt: skip
         """Return a soft forest with one member for each of `forests`, all of one shape."""
+        if split == "decision_list":
+            raise HardenError("from_perfect() got split='decision_list'; expected a split of perfect trees.")
         first = forests[0]
         soft = cls(
             n_features, first.n_trees, first.depth, len(first.bias), split=split, members=len(forests),
@@ -172,14 +194,16 @@ class SoftForest(Relaxed):
 
     def to_perfect(self, member: int = 0) -> PerfectForest:
         """Return one member as perfect trees: the four largest weights of each node are kept."""
-        W, b, leaf, bias = (
-            p[member].detach().cpu().double().numpy()
-            for p in (self.weight, self.offset, self.leaf, self.bias)
+        weight, offset = (
+            p[member].detach().unflatten(0, (self.n_trees, -1)) for p in (self.weight, self.offset)
         )
-        if self.split == "oblivious":
-            spread = self.test_of_node.cpu().numpy()
-            W = W.reshape(self.n_trees, self.depth, -1)[:, spread].reshape(-1, W.shape[1])
-            b = b.reshape(self.n_trees, self.depth)[:, spread].reshape(-1)
+        parts = (
+            self._spread(weight, 1, dead=0.0).flatten(0, 1),
+            self._spread(offset, 1, dead=DEAD_OFFSET).flatten(),
+            self._spread_leaves(self.leaf[member].detach(), 1),
+            self.bias[member].detach(),
+        )
+        W, b, leaf, bias = (part.cpu().double().numpy() for part in parts)
         return PerfectForest.from_dense(W.T, b, leaf, bias)
 
     @classmethod
