@@ -18,6 +18,7 @@ REPRODUCTIONS = (
     "chaos-gradients",
     "error-free-swaps",
     "flagship-small-tables",
+    "forest-merging",
     "forest-smoothers",
     "gumbel-softmax",
     "implicit-differentiation",

@@ -1,5 +1,11 @@
 """The names of hardgrad.trees and where they are defined; made by `make stubs`."""
 
+from hardgrad.trees.alignment import ForestAlignment as ForestAlignment
+from hardgrad.trees.alignment import InterpolationBarrier as InterpolationBarrier
+from hardgrad.trees.alignment import interpolate as interpolate
+from hardgrad.trees.alignment import interpolation_barrier as interpolation_barrier
+from hardgrad.trees.alignment import match_forests as match_forests
+from hardgrad.trees.alignment import merge_forests as merge_forests
 from hardgrad.trees.compression import compress as compress
 from hardgrad.trees.estimators import SoftForestClassifier as SoftForestClassifier
 from hardgrad.trees.estimators import SoftForestRegressor as SoftForestRegressor

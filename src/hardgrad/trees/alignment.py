@@ -71,7 +71,7 @@ class ForestAlignment:
             torch.from_numpy(array).to(rows.device) for array in (self.tree, self.test, self.sign, self.leaf)
         )
         moved = rows[tree[:, None], test] * sign.unsqueeze(2)
-        result = copy.deepcopy(forest)
+        result = _copied(forest)
         with torch.no_grad():
             result.weight.copy_(moved[..., :-1].reshape(forest.weight.shape))
             result.offset.copy_(moved[..., -1].reshape(forest.offset.shape))
@@ -148,6 +148,11 @@ def _parameters(forest: SoftForest) -> tuple[Tensor, Tensor]:
     return torch.cat([weight, offset.unsqueeze(2)], dim=2), forest.leaf.detach()[0]
 
 
+def _copied(forest: SoftForest) -> SoftForest:
+    """A copy that shares the frame, which is large and never changes."""
+    return copy.deepcopy(forest, {id(forest.frame): forest.frame})
+
+
 def _turn(
     forest: SoftForest, rows_a: Tensor, leaf_a: Tensor, rows_b: Tensor, leaf_b: Tensor, allowed: Sequence[str]
 ) -> Turns:  # fmt: skip
@@ -207,7 +212,7 @@ def interpolate(a: SoftForest, b: SoftForest, share: float) -> SoftForest:
 
 
 def _weighted(forests: Sequence[SoftForest], shares: Sequence[float]) -> SoftForest:
-    result = copy.deepcopy(forests[0])
+    result = _copied(forests[0])
     with torch.no_grad():
         for mine, *each in zip(result.parameters(), *(f.parameters() for f in forests), strict=True):
             mine.copy_(sum(s * p for s, p in zip(shares, each, strict=True)))

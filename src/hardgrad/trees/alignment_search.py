@@ -89,9 +89,8 @@ def turn_oblivious(G: Tensor, H: Tensor, *, flip: bool, order: bool) -> Turns:
         signs = list(itertools.product((1, -1), repeat=depth)) if flip else [(1,) * depth]
         test = torch.tensor([o for o in orders for _ in signs], dtype=torch.int64, device=G.device)
         sign = torch.tensor([s for _ in orders for s in signs], dtype=torch.int64, device=G.device)
-        test, sign = test.view(1, -1, depth), sign.view(1, -1, depth)
-        best = _value(G, H, test, sign).max(dim=1)
-        test, sign = test[0, best.indices], sign[0, best.indices]
+        best = _value(G, H, test.unsqueeze(0), sign.unsqueeze(0)).max(dim=1)
+        test, sign = test[best.indices], sign[best.indices]
         return Turns(best.values, test, sign, _leaves(test, sign))
     return _ascend(G, H, flip=flip, order=order)
 
