@@ -278,6 +278,8 @@ def test_bad_input() -> None:
             merge_forests([a, a], weights)
     with pytest.raises(ParameterError, match="two ends"):
         interpolation_barrier(a, a, _rows(3), [0, 1, 0], 1)
+    with pytest.raises(InputError, match="scores_of"):
+        match_forests(a, a, "activation", X=np.zeros((5, FEATURES + 1)))
     with pytest.raises(InputError, match="3 rows and 2 targets"):
         interpolation_barrier(a, a, _rows(3), [0, 1])
     codes = FeatureCodes.fit(np.zeros((3, FEATURES)))

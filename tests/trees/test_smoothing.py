@@ -117,6 +117,10 @@ def test_refitted_leaves_are_least_squares() -> None:
     fitted = LinearRegression(fit_intercept=False).fit(P, Y).predict(P)
     assert np.allclose(S @ Y, fitted, atol=1e-8)
     assert effective_parameters(S) == pytest.approx(np.linalg.matrix_rank(P))
+    bagged = RandomForestRegressor(6, max_depth=3, random_state=0).fit(X, Y)
+    assert np.allclose(
+        smoother_matrix(bagged, X, rule=SmoothingRule("refit")), S
+    )  # whatever the bootstrap drew
     ridge = smoother_matrix(forest, X, Q, rule=SmoothingRule("refit", ridge=0.5), sample_weight=WEIGHT)
     PQ = (forest.apply(Q)[:, :, None] == np.arange(forest.n_nodes)).sum(axis=1).astype(float)
     solved = np.linalg.solve((P.T * WEIGHT) @ P + 0.5 * np.eye(P.shape[1]), P.T * WEIGHT)
@@ -230,6 +234,8 @@ def test_bad_input() -> None:
         smoother_matrix(forest, X, Q, Y[:7])
     with pytest.raises(DataError, match=r"expected \[120\], or \[120, 3\]"):
         smoother_matrix(forest, X, sample_weight=np.ones((N, 2)))
+    with pytest.raises(UnsupportedError, match="for each tree"):
+        smoother_matrix(boosted, X, sample_weight=np.ones((N, 20)))
     with pytest.raises(UnsupportedError, match="sparse=True"):
         smoother_matrix(boosted, X, sparse=True)
     with pytest.raises(DataError, match="that no training row"):
@@ -240,7 +246,7 @@ def test_bad_input() -> None:
     with pytest.raises(UnsupportedError, match="sample_weight"):
         smoother_matrix(balanced, X)
     three = GradientBoostingClassifier(n_estimators=2).fit(X, np.digitize(Y, [-0.5, 0.7]))
-    with pytest.raises(UnsupportedError, match="3 classes at once"):
+    with pytest.raises(UnsupportedError, match="3 raw scores"):
         smoother_matrix(three, X)
     for wrong in ({"leaves": "median"}, {"ridge": -1.0}, {"learning_rate": 0.0}, {"loss": "logistic"}):
         with pytest.raises(ParameterError, match="SmoothingRule got"):

@@ -91,6 +91,8 @@ def test_report_shows_the_smoothing_that_hardening_loses() -> None:
     report = SmoothingReport.measure(soft, X, Q)
     assert report.trees == (3,) and report.n_train == 80
     assert report.train[0] < report.hard_train
+    by_scores = SmoothingReport.measure(soft, soft.scores_of(X), soft.scores_of(Q))
+    assert by_scores.train == pytest.approx(report.train) and by_scores.hard_train is None
     refitted = smoother_matrix(soft.harden(), X, Q, rule=SmoothingRule("refit", ridge=1e-3))
     assert report.hard_test == pytest.approx(effective_parameters(refitted))
     sharp = SoftForest.from_hard(hard, X, temperature=1e-4)
@@ -102,6 +104,8 @@ def test_bad_input() -> None:
     forest, X = _forest(), _rows(8)
     with pytest.raises(UnsupportedError, match="positive ridge"):
         smoother_matrix(forest, X, rule=SmoothingRule("average"))
+    with pytest.raises(UnsupportedError, match="sparse=True"):
+        smoother_matrix(forest, X, sparse=True)
     with pytest.raises(InputError, match="expected"):
         effective_parameter_penalty(torch.ones(3))
     with pytest.raises(ParameterError, match="positive"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ DEPTH, BATCH = 2, 512
 SPLITS: tuple[Split, ...] = ("oblivious", "sparse_oblique", "decision_list")
 METHODS: tuple[Method, ...] = ("weight", "activation")
 RATES = (0.01, 0.001, 0.0001)
+_Key = tuple["Method", str]
 LEVELS: dict[str, tuple[str, ...]] = {
     "naive": (),
     "permutation": ("permutation",),
@@ -76,8 +78,8 @@ def forest_merging(scale: Scale) -> Sequence[Measured]:
     for table, rate in zip(tables, rates["oblivious"], strict=True):
         figures += _merged(table, size, rate)
     return figures + [
-        Measured.reported(f"{split}: test barrier, {method}, {level}", _mean(pairs[split], method, level))
-        for split in SPLITS[1:]
+        Measured.reported(f"{name}: test barrier, {method}, {level}", _mean(pairs[split], method, level))
+        for split, name in (("sparse_oblique", "non-oblivious"), ("decision_list", "decision list"))
         for method in METHODS
         for level in LEVELS
     ]
@@ -154,9 +156,8 @@ def _task_class() -> Any:
             picked = []
             for rows, seed in zip(self.rows, self.seeds, strict=True):
                 order = rows[np.random.default_rng([seed, epoch]).permutation(len(rows))]
-                picked.append(
-                    np.resize(order[piece * BATCH :] if piece * BATCH < len(order) else order, BATCH)
-                )
+                rest = order[piece * BATCH :] if piece * BATCH < len(order) else order
+                picked.append(np.resize(rest, BATCH))  # cut off, or repeated where fewer are left
             at = torch.from_numpy(np.stack(picked))
             losses = torch.nn.functional.binary_cross_entropy_with_logits(
                 copies(self.x[at])[..., 0], self.y[at], reduction="none"
@@ -209,12 +210,13 @@ def _accuracy(forest: SoftForest, x: Floats, y: Ints) -> float:
 # --- barriers ----------------------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Pair:
-    """Barriers on the test rows, soft and hardened, and similarities that are reached, by (method, level); accuracy of the ends."""
+    """Barriers on the test rows, soft and hardened, and similarities that are reached, by (method, level); accuracy of the two ends."""
 
-    soft: dict[tuple[str, str], float]
-    hard: dict[tuple[str, str], float]
-    similarity: dict[tuple[str, str], float]
+    soft: dict[_Key, float]
+    hard: dict[_Key, float]
+    similarity: dict[_Key, float]
     ends: float
+    hard_ends: float
 
 
 def _pairs(table: _Table, split: Split, size: _Size, rate: float) -> list[_Pair]:
@@ -224,23 +226,19 @@ def _pairs(table: _Table, split: Split, size: _Size, rate: float) -> list[_Pair]
     forests = _train(table, [np.arange(len(table.y))] * len(seeds), split, size, rate, seeds)
     found = []
     for a, b in zip(forests[0::2], forests[1::2], strict=True):
-        pair = _Pair(
-            {},
-            {},
-            {},
-            (_accuracy(a, table.x_test, table.y_test) + _accuracy(b, table.x_test, table.y_test)) / 2,
-        )
-        for method in METHODS:
-            for level, allowed in LEVELS.items():
-                alignment = match_forests(a, b, method, allowed, X=table.x[:BATCH])
-                line = interpolation_barrier(a, alignment.apply(b), table.x_test, table.y_test, size.points)
-                pair.soft[method, level], pair.hard[method, level] = line.barrier, line.hard_barrier
-                pair.similarity[method, level] = alignment.similarity
-        found.append(pair)
+        soft: dict[_Key, float] = {}
+        hard: dict[_Key, float] = {}
+        similarity: dict[_Key, float] = {}
+        for key in itertools.product(METHODS, LEVELS):
+            alignment = match_forests(a, b, key[0], LEVELS[key[1]], X=table.x[:BATCH])
+            line = interpolation_barrier(a, alignment.apply(b), table.x_test, table.y_test, size.points)
+            soft[key], hard[key], similarity[key] = line.barrier, line.hard_barrier, alignment.similarity
+        ends, hard_ends = ((curve[0] + curve[-1]) / 2 for curve in (line.soft, line.hard))
+        found.append(_Pair(soft, hard, similarity, ends, hard_ends))
     return found
 
 
-def _mean(pairs: list[_Pair], method: str, level: str, of: Callable[[_Pair], Any] = lambda p: p.soft) -> float:  # fmt: skip
+def _mean(pairs: list[_Pair], method: Method, level: str, of: Callable[[_Pair], Any] = lambda p: p.soft) -> float:  # fmt: skip
     return float(np.mean([of(pair)[method, level] for pair in pairs]))
 
 
@@ -251,6 +249,7 @@ def _oblivious_figures(pairs: list[_Pair]) -> list[Measured]:
     gains = [p.similarity["weight", "full"] - p.similarity["weight", "permutation"] for p in pairs]
     return [
         Measured.reported("oblivious: accuracy of the ends, %", float(np.mean([p.ends for p in pairs]))),
+        Measured.reported("oblivious: accuracy of the hardened ends, %", float(np.mean([p.hard_ends for p in pairs]))),
         Measured.reported("oblivious: test barrier, weight, naive", weight["naive"]),
         Measured.reported("oblivious: test barrier, weight, permutation", weight["permutation"]),
         Measured.at_most("oblivious: test barrier, weight, full", weight["full"], 1.0),

@@ -39,6 +39,13 @@ class ForestAlignment:
     sign : int64 [trees, tests]; -1 where weights and offset change sign, so that left and right are exchanged below.
     leaf : int64 [trees, leaves]; the leaf of that tree that goes to each place.
     similarity : the inner product with the other forest that is reached, each test counted as often as there are leaves below it.
+
+    Examples
+    --------
+    >>> forest = SoftForest(n_features=2, n_trees=3, depth=2, n_outputs=1)
+    >>> alignment = match_forests(forest, forest)
+    >>> alignment.tree.tolist(), bool(alignment.flips.any())
+    ([0, 1, 2], False)
     """
 
     tree: Ints
@@ -100,7 +107,7 @@ def match_forests(
     method : "weight": trees are assigned by their parameters, each pair turned as it fits best; "activation": by their outputs on rows
         X, and each pair is turned afterwards.
     invariances : what may be used: "permutation" of the trees, "flip" of tests with the subtrees below, "order" of the levels of
-        oblivious trees (without effect on others).
+        oblivious trees (others have none). Of a decision list only the last test flips.
     X : standard scores [n, features] as `SoftForest.forward` takes, for "activation"; 512 rows are enough.
 
     Raises
@@ -175,10 +182,19 @@ def _output_products(a: SoftForest, b: SoftForest, X: Any) -> Tensor:
         )
     outputs = []
     for forest in (a, b):
-        p = forest.leaf_probability(torch.as_tensor(X, device=forest.weight.device))
+        p = forest.leaf_probability(_scores(forest, X))
         each = torch.einsum("ntl,tlc->tnc", p, forest.leaf[0]).double()
         outputs.append((each - each.mean(dim=1, keepdim=True)).flatten(1))
     return outputs[0] @ outputs[1].T
+
+
+def _scores(forest: SoftForest, X: Any) -> Tensor:
+    scores = torch.as_tensor(X, device=forest.weight.device)
+    if scores.ndim != 2 or scores.shape[1] != forest.weight.shape[-1]:
+        raise InputError(
+            f"X has shape {tuple(scores.shape)}; expected standard scores [n, {forest.weight.shape[-1]}] (see SoftForest.scores_of)."
+        )
+    return scores
 
 
 def _check_pair(a: SoftForest, b: SoftForest) -> None:
@@ -206,6 +222,13 @@ def interpolate(a: SoftForest, b: SoftForest, share: float) -> SoftForest:
     Raises
     ------
     ParameterError : forests that do not fit together.
+
+    Examples
+    --------
+    >>> a, b = (SoftForest(n_features=2, n_trees=3, depth=2, n_outputs=1) for _ in range(2))
+    >>> _ = torch.nn.init.ones_(a.leaf)
+    >>> interpolate(a, b, 0.25).leaf.unique().tolist()
+    [0.25]
     """
     _check_pair(a, b)
     return _weighted([a, b], [share, 1.0 - share])
@@ -275,6 +298,11 @@ class InterpolationBarrier:
     Notes
     -----
     `barrier` and `hard_barrier` are the largest shortfalls below the straight line between the ends: accuracy points by default.
+
+    Examples
+    --------
+    >>> InterpolationBarrier((0.0, 0.5, 1.0), soft=(90.0, 85.0, 92.0), hard=(88.0, 88.0, 88.0)).barrier
+    6.0
     """
 
     shares: tuple[float, ...]
@@ -332,6 +360,12 @@ def interpolation_barrier(
     InputError : X and y of different lengths.
     UnsupportedError : regression forests without a `score`.
 
+    Examples
+    --------
+    >>> forest = SoftForest(n_features=2, n_trees=3, depth=2, n_outputs=1)
+    >>> interpolation_barrier(forest, forest, torch.zeros(4, 2), [0, 0, 1, 0], n_points=3).soft
+    (75.0, 75.0, 75.0)
+
     Source: Kanoh and Sugiyama, 2025, Linear Mode Connectivity in Differentiable Tree Ensembles.
     """
     _check_pair(a, b)
@@ -339,7 +373,7 @@ def interpolation_barrier(
         raise ParameterError(
             f"interpolation_barrier() got n_points={n_points}; expected at least the two ends."
         )
-    scores, targets = torch.as_tensor(X, device=a.weight.device), np.asarray(y)
+    scores, targets = _scores(a, X), np.asarray(y)
     if len(scores) != len(targets) or len(targets) == 0:
         raise InputError(
             f"got {len(scores)} rows and {len(targets)} targets; expected as many, at least one."

@@ -41,7 +41,8 @@ def smoother_matrix(
     X_train : the rows that the model was trained on, [n_train, columns]. For a `SoftForest`, a tensor of standard scores gives a tensor
         that can be differentiated, a table an array.
     X_query : the rows to predict, [n_query, columns]; the training rows by default.
-    y_train : targets [n_train]. Needed for the log-loss; elsewhere, where given, `S @ y_train` is held against the model's predictions.
+    y_train : targets [n_train]. Needed for the log-loss; where given, what follows from S is held against the model's own predictions
+        (but for refitted leaves, which are not the model's own).
     sample_weight : [n_train] as in training, or [n_train, trees] where each tree had its own. Bootstrap samples of scikit-learn's
         forests are found in the model and multiplied in.
     sparse : return a scipy CSR array; for averages only, the other matrices have no zeros.
@@ -70,13 +71,15 @@ def smoother_matrix(
     Source: Curth, Jeffares and van der Schaar, 2024, Why do Random Forests Work?
     """
     X_query = X_train if X_query is None else X_query
-    if hasattr(model, "leaf_probability"):
-        return model.smoother(X_train, X_query, sample_weight=sample_weight, rule=rule)
-    problem = SmoothingProblem.read(model, X_train, X_query, y_train, sample_weight, rule)
-    if sparse and problem.rule.leaves != "average":
+    soft = hasattr(model, "leaf_probability")
+    problem = None if soft else SmoothingProblem.read(model, X_train, X_query, y_train, sample_weight, rule)
+    if sparse and (problem is None or problem.rule.leaves != "average"):
         raise UnsupportedError(
-            f"sparse=True is for averages; the matrix of leaves={problem.rule.leaves!r} has no zeros. Pass fewer rows of X_query at a time."
+            f"sparse=True is for averages of trees; this matrix of a {type(model).__name__} has no zeros. Pass fewer rows of X_query "
+            "at a time."
         )
+    if problem is None:
+        return model.smoother(X_train, X_query, sample_weight=sample_weight, rule=rule)
     S = problem.averaged() if sparse else problem.dense()
     problem.check(S)
     return S
@@ -122,28 +125,31 @@ class SmoothingReport(Report):
     hard_test: float | None = None
 
     @classmethod
-    def measure(cls, model: Any, X_train: Any, X_test: Any, y_train: Any = None, **options: Any) -> SmoothingReport:  # fmt: skip
+    def measure(
+        cls, model: Any, X_train: Any, X_test: Any, y_train: Any = None, *, sample_weight: Any = None, rule: SmoothingRule | None = None
+    ) -> SmoothingReport:  # fmt: skip
         """Return the report of a fitted model.
 
         Parameters
         ----------
-        model, X_train, y_train : as in `smoother_matrix`.
         X_test : new rows.
-        options : `sample_weight` and `rule` of `smoother_matrix`.
+        model, X_train, y_train, sample_weight, rule : as in `smoother_matrix`. A `SoftForest` is hardened for comparison where X_train is
+            a table.
         """
         hard: tuple[float | None, float | None] = (None, None)
         if hasattr(model, "leaf_probability"):
-            n_train, pairs = len(X_train), [_both(model, X_train, X_test, **options)]
-            trees: tuple[int, ...] = (model.n_trees,)
-            if model.frame is not None:
-                hard = _both(model.harden(), X_train, X_test, **{"rule": REFITTED, **options})
+            rule = REFITTED if rule is None else rule
+            n_train, train_figure, test_figure = _both(model, X_train, X_test, sample_weight, rule)
+            pairs, trees = [(train_figure, test_figure)], [model.n_trees]
+            if not hasattr(X_train, "detach"):
+                hard = _both(model.harden(), X_train, X_test, sample_weight, rule)[1:]
         else:
-            problem = SmoothingProblem.read(model, X_train, X_test, y_train, **options)
+            problem = SmoothingProblem.read(model, X_train, X_test, y_train, sample_weight, rule)
             n_train, pairs = len(problem.train), problem.curve()
-            trees = tuple(range(1 + problem.forest.n_trees - len(pairs), 1 + problem.forest.n_trees))
+            trees = [k + 1 for k in range(problem.forest.n_trees)][-len(pairs) :]
         train, test = (tuple(figures) for figures in zip(*pairs, strict=True))
         verdict = Verdict.SMOOTHER if test[-1] < train[-1] else Verdict.NO_SMOOTHER
-        return cls(verdict, n_train, trees, train, test, *hard)
+        return cls(verdict, n_train, tuple(trees), train, test, *hard)
 
     def __str__(self) -> str:
         figures = (
@@ -169,8 +175,9 @@ class SmoothingReport(Report):
         return ax
 
 
-def _both(model: Any, X_train: Any, X_test: Any, **options: Any) -> tuple[float, float]:
-    train, test = (
-        effective_parameters(smoother_matrix(model, X_train, X, **options)) for X in (X_train, X_test)
-    )
-    return train, test
+def _both(
+    model: Any, X_train: Any, X_test: Any, weight: Any, rule: SmoothingRule
+) -> tuple[int, float, float]:
+    """Number of training rows, effective parameters on them and on new rows."""
+    S, T = (smoother_matrix(model, X_train, X, sample_weight=weight, rule=rule) for X in (X_train, X_test))
+    return S.shape[1], effective_parameters(S), effective_parameters(T)

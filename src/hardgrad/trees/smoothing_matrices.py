@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from hardgrad.core.errors import DataError, ParameterError
+from hardgrad.core.errors import DataError, ParameterError, UnsupportedError
 from hardgrad.tabular.weights import check_weights
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.smoothing_rules import SmoothingRule, bootstrap_counts, read_model
@@ -52,6 +53,15 @@ def effective_parameters(S: Any, n_train: int | None = None) -> float:
     return float((S.shape[1] if n_train is None else n_train) * squares / S.shape[0])
 
 
+def check_size(rows: int, n_train: int) -> None:
+    """Refuse a matrix that would not fit in the memory of a common machine."""
+    if rows * n_train > MAX_CELLS:
+        raise ParameterError(
+            f"a smoother with {n_train:,} training rows and {rows:,} others has more than 20,000 x 20,000 cells. Pass fewer rows of "
+            "X_query at a time, or for a bag of trees sparse=True."
+        )
+
+
 @dataclass(frozen=True)
 class SmoothingProblem:
     """A forest, its rule, and what the smoother matrix follows from.
@@ -76,22 +86,25 @@ class SmoothingProblem:
     ) -> SmoothingProblem:  # fmt: skip
         """Read a model and rows (see `smoother_matrix`)."""
         forest, own = read_model(model)
-        if forest.n_trees == 0:
-            raise DataError("the forest has no trees; a constant is no smoother of them.")
+        rule = own if rule is None else rule
+        if forest.n_trees == 0 or (rule.leaves == "boost" and forest.n_outputs != 1):
+            raise UnsupportedError(
+                f"the forest has {forest.n_trees} trees and {forest.n_outputs} raw scores; expected at least one tree, and one score for "
+                "leaves='boost': classes that are boosted at once have no smoother matrix. Use a binary target, or a forest that averages."
+            )
         X, queries = (forest.encode(_table(rows)) for rows in (X_train, X_query))
         train, query = (forest.apply_encoded(rows).astype(np.int64) for rows in (X, queries))
-        weight = _row_weights(sample_weight, len(X), forest.n_trees)
-        counts = bootstrap_counts(model, len(X))
+        weight = _row_weights(sample_weight, len(X), forest.n_trees, rule)
+        counts = bootstrap_counts(model, len(X)) if rule.leaves == "average" else None
         y = None if y_train is None else _targets(forest, y_train, len(X))
-        return cls(forest, rule or own, train, query, weight if counts is None else weight * counts, y)
+        return cls(forest, rule, train, query, weight if counts is None else weight * counts, y)
 
     def dense(self) -> Floats:
         """The matrix as an array."""
         if self.rule.leaves == "average":
-            self._check_size(len(self.query))
+            check_size(len(self.query), len(self.train))
             return np.asarray(self.averaged().toarray())
         if self.rule.leaves == "refit":
-            self._check_size(max(len(self.query), len(self.train)))
             return self._refitted(self.query)
         return collections.deque(self.running(), maxlen=1)[0][1]
 
@@ -101,13 +114,6 @@ class SmoothingProblem:
             pairs = [(self._refitted(self.train), self._refitted(self.query))]
             return [(effective_parameters(a), effective_parameters(b)) for a, b in pairs]
         return [(effective_parameters(a), effective_parameters(b)) for a, b in self.running()]
-
-    def _check_size(self, rows: int) -> None:
-        if rows * len(self.train) > MAX_CELLS:
-            raise ParameterError(
-                f"the smoother of {len(self.train):,} training rows and {rows:,} others has more than 20,000 x 20,000 cells. Pass fewer "
-                "rows of X_query at a time, or for a bag of trees sparse=True."
-            )
 
     def averaged(self) -> Any:
         """Mean over trees of the averages of leaves, CSR: queries by leaves times leaves by training rows."""
@@ -129,18 +135,18 @@ class SmoothingProblem:
                 f"{len(bad):,} query rows, the first in row {int(bad[0])}, reach a leaf of tree {k} that no training row with a positive "
                 "weight reaches. Pass the rows and weights that the model was trained with."
             )
-        rows = np.arange(len(place)), np.arange(len(at))
-        shape = (len(leaves), len(at))
         share = np.divide(b, mass[at], out=np.zeros(len(b)), where=mass[at] > 0)
-        indicator = sp.csr_array((np.ones(len(place)), (rows[0], place)), (len(place), len(leaves)))
-        return indicator, sp.csr_array((share, (at, rows[1])), shape)
+        indicator = sp.csr_array(
+            (np.ones(len(place)), (np.arange(len(place)), place)), (len(place), len(leaves))
+        )
+        return indicator, sp.csr_array((share, (at, np.arange(len(at)))), (len(leaves), len(at)))
 
     def running(self) -> Iterator[tuple[Floats, Floats]]:
         """Yield the matrices of the training rows and of the queries after each tree, for an average or for boosting.
 
         The arrays are changed in place afterwards.
         """
-        self._check_size(max(len(self.query), len(self.train)))
+        check_size(max(len(self.query), len(self.train)), len(self.train))
         if self.rule.leaves == "boost":
             yield from self._boosted()
             return
@@ -188,7 +194,7 @@ class SmoothingProblem:
     def _newton_leaves(self, at: Ints, y: Floats, raw: Floats, S: Floats) -> tuple[Floats, Floats]:
         """Leaf values N / D and their derivatives by the targets: N sums y - p in a leaf, D sums p (1 - p)."""
         members: Any = sp.csr_array((self.weight[:, 0], (at, np.arange(len(at)))))
-        p = 1.0 / (1.0 + np.exp(-raw))
+        p = expit(raw)
         slope = p * (1.0 - p)
         D = np.maximum(members @ slope + self.rule.ridge, np.finfo(np.float64).tiny)
         leaf = members @ (y - p) / D
@@ -197,12 +203,9 @@ class SmoothingProblem:
         return leaf, (d_numerator - leaf[:, None] * d_denominator) / D[:, None]
 
     def _refitted(self, query: Ints) -> Floats:
-        """Least squares over the indicators of all leaves, in the form of its n x n kernel: the share of trees two rows agree on."""
-        columns = self.forest.n_nodes
-        P, Q = (
-            sp.csr_array((np.ones(a.size), a.ravel(), np.arange(0, a.size + 1, max(a.shape[1], 1))), (len(a), columns))
-            for a in (self.train, query)
-        )  # fmt: skip
+        """Least squares over the indicators of all leaves, in the form of its n x n kernel: in how many trees two rows agree."""
+        check_size(max(len(query), len(self.train)), len(self.train))
+        P, Q = (self._indicators(leaves) for leaves in (self.train, query))
         root = np.sqrt(self.weight[:, 0])
         K = (P @ P.T).toarray() * root * root[:, None]
         if self.rule.ridge > 0:
@@ -210,6 +213,11 @@ class SmoothingProblem:
         else:
             inverse = np.linalg.pinv(K, hermitian=True, rcond=1e-10)
         return np.asarray(((Q @ P.T).toarray() * root) @ inverse * root)
+
+    def _indicators(self, leaves: Ints) -> Any:
+        """1 at each leaf that a row reaches, [rows, nodes]."""
+        first = np.arange(0, leaves.size + 1, self.forest.n_trees)
+        return sp.csr_array((np.ones(leaves.size), leaves.ravel(), first), (len(leaves), self.forest.n_nodes))
 
     def check(self, S: Any) -> None:
         """Hold `S @ y` against the predictions of the forest, where both mean the same."""
@@ -232,15 +240,19 @@ def _table(X: Any) -> Any:
     return np.asarray(X) if isinstance(X, list | tuple) else X
 
 
-def _row_weights(weight: Any, n: int, trees: int) -> Floats:
+def _row_weights(weight: Any, n: int, trees: int, rule: SmoothingRule) -> Floats:
     if weight is not None and np.ndim(weight) == 2:
+        if rule.leaves != "average":
+            raise UnsupportedError(
+                f"sample_weight for each tree is for averages; the rule is {rule.leaves!r}. Pass [{n}] weights."
+            )
         each = np.asarray(weight, dtype=np.float64)
         if each.shape != (n, trees):
             raise DataError(
                 f"sample_weight has shape {each.shape}; expected [{n}], or [{n}, {trees}] for each tree."
             )
         return np.stack([check_weights(column, n) for column in each.T], axis=1)
-    return np.repeat(check_weights(weight, n)[:, None], max(trees, 1), axis=1)
+    return np.repeat(check_weights(weight, n)[:, None], trees, axis=1)
 
 
 def _targets(forest: Forest, y: Any, n: int) -> Floats:

@@ -36,6 +36,17 @@ class SmoothingRule:
         gives the solution of smallest norm.
     init : where boosting starts: at the "mean" of the targets, or at a constant that they do not move ("zero").
     loss : "squared", or "logistic" for boosting of a binary target: its rows are the local Jacobian of the raw score.
+
+    Raises
+    ------
+    ParameterError : a value outside its range.
+
+    Examples
+    --------
+    >>> SmoothingRule("boost", learning_rate=0.1).init
+    'mean'
+
+    Source: Curth, Jeffares and van der Schaar, 2024, Why do Random Forests Work?
     """
 
     leaves: Literal["average", "boost", "refit"] = "average"
@@ -91,26 +102,23 @@ def read_model(model: Any) -> tuple[Forest, SmoothingRule]:
 
 
 def _refuse(model: Any, settings: Mapping[str, Any], plain: Mapping[str, tuple[Any, ...]], why: str) -> None:
-    """Refuse the first setting that has none of its plain values."""
+    """Refuse the first setting that is neither unset nor one of its plain values."""
     for name, allowed in plain.items():
         value = settings.get(name)
         if value is not None and value not in allowed:
+            expected = " or ".join(map(repr, allowed or (None,)))
             raise UnsupportedError(
-                f"the {type(model).__name__} was trained with {name}={value!r}; expected {' or '.join(map(repr, allowed))}: {why}."
+                f"the {type(model).__name__} was trained with {name}={value!r}; expected {expected}: {why}."
             )
 
 
 # --- scikit-learn ------------------------------------------------------------------------------------------------------------------------
 def _averaged(model: Any) -> SmoothingRule:
     means = ("squared_error", "friedman_mse", "poisson", "gini", "entropy", "log_loss")
-    plain = {"criterion": means, "monotonic_cst": (None,)}
-    _refuse(model, model.get_params(), plain, "its leaves are not averages of targets")
-    weighted = {"class_weight": (None,)}
+    settings, plain = model.get_params(), {"criterion": means, "monotonic_cst": ()}
+    _refuse(model, settings, plain, "its leaves are not averages of targets")
     _refuse(
-        model,
-        model.get_params(),
-        weighted,
-        "train with the same weights as sample_weight and pass those here",
+        model, settings, {"class_weight": ()}, "train with such weights as sample_weight and pass them here"
     )
     return SmoothingRule()
 
@@ -137,12 +145,11 @@ def bootstrap_counts(model: Any, n_train: int) -> Floats | None:
 
 def _sklearn_boosted(model: Any) -> SmoothingRule:
     settings = model.get_params()
-    losses = ("squared_error", "log_loss")
     plain: dict[str, tuple[Any, ...]] = {
-        "loss": losses,
+        "loss": ("squared_error", "log_loss"),
         "subsample": (1.0,),
-        "monotonic_cst": (None,),
-        "n_iter_no_change": (None,),
+        "monotonic_cst": (),
+        "n_iter_no_change": (),
         "init": ("zero",),
     }
     if hasattr(model, "do_early_stopping_"):
@@ -150,7 +157,6 @@ def _sklearn_boosted(model: Any) -> SmoothingRule:
         settings["early_stopping"] = model.do_early_stopping_
         plain["early_stopping"] = (False,)
     _refuse(model, settings, plain, "its leaves do not follow from all training rows alone")
-    _check_binary(model, getattr(model, "n_trees_per_iteration_", None))
     return SmoothingRule(
         "boost",
         learning_rate=model.learning_rate,
@@ -158,16 +164,6 @@ def _sklearn_boosted(model: Any) -> SmoothingRule:
         init="zero" if settings.get("init") == "zero" else "mean",
         loss="logistic" if settings["loss"] == "log_loss" else "squared",
     )
-
-
-def _check_binary(model: Any, trees_a_round: int | None) -> None:
-    if trees_a_round is None:
-        trees_a_round = model.estimators_.shape[1]
-    if trees_a_round != 1:
-        raise UnsupportedError(
-            f"the {type(model).__name__} boosts {trees_a_round} classes at once, which has no smoother matrix. Use a binary target, or a "
-            "forest, whose one matrix smooths the indicators of all classes."
-        )
 
 
 # --- LightGBM and XGBoost ----------------------------------------------------------------------------------------------------------------

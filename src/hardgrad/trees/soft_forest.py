@@ -17,6 +17,7 @@ from hardgrad.trees.assemble import Frame, assemble, codes_of, perfect_from_fore
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.perfect import PerfectForest
 from hardgrad.trees.routing import forest_output, route
+from hardgrad.trees.smoothing_rules import SmoothingRule
 
 Split = Literal["sparse_oblique", "axis", "oblivious", "decision_list"]
 SPLITS: tuple[Split, ...] = ("sparse_oblique", "axis", "oblivious", "decision_list")
@@ -149,11 +150,13 @@ class SoftForest(Relaxed):
         frame = self._need_frame("scores_of()")
         return torch.from_numpy(frame.codes.encode_scores(frame.schema.encode(table)))
 
-    def smoother(self, X_train: Any, X_query: Any, **options: Any) -> Any:
+    def smoother(
+        self, X_train: Any, X_query: Any, *, sample_weight: Any = None, rule: SmoothingRule | None = None
+    ) -> Any:
         """Return the weights of training rows in predictions (see `hardgrad.trees.smoother_matrix`)."""
         from hardgrad.trees.soft_smoothing import soft_smoother
 
-        return soft_smoother(self, X_train, X_query, **options)
+        return soft_smoother(self, X_train, X_query, sample_weight=sample_weight, rule=rule)
 
     def _need_frame(self, what: str) -> Frame:
         if self.frame is None or self.members != 1:

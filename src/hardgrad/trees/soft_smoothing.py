@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hardgrad.core.errors import InputError, ParameterError, UnsupportedError
 from hardgrad.tabular.weights import check_weights
+from hardgrad.trees.smoothing_matrices import check_size
 from hardgrad.trees.smoothing_rules import REFITTED, SmoothingRule
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def soft_smoother(
             P, Q = (
                 forest.leaf_probability(forest.scores_of(X)).flatten(1).double() for X in (X_train, X_query)
             )
+    check_size(max(len(P), len(Q)), len(P))
     root = torch.from_numpy(check_weights(sample_weight, len(P))).to(P.device).sqrt()
     K = (P @ P.T) * root * root[:, None]
     # Q (P^T B P + r I)^-1 P^T B by way of the n x n kernel: there are usually more leaves than rows.
