@@ -79,7 +79,7 @@ def forest_merging(scale: Scale) -> Sequence[Measured]:
         figures += _merged(table, size, rate)
     return figures + [
         Measured.reported(f"{name}: test barrier, {method}, {level}", _mean(pairs[split], method, level))
-        for split, name in (("sparse_oblique", "non-oblivious"), ("decision_list", "decision list"))
+        for split, name in zip(SPLITS[1:], ("non-oblivious", "decision list"), strict=True)
         for method in METHODS
         for level in LEVELS
     ]

@@ -1,9 +1,7 @@
 """The names of hardgrad.trees and where they are defined; made by `make stubs`."""
 
 from hardgrad.trees.alignment import ForestAlignment as ForestAlignment
-from hardgrad.trees.alignment import InterpolationBarrier as InterpolationBarrier
 from hardgrad.trees.alignment import interpolate as interpolate
-from hardgrad.trees.alignment import interpolation_barrier as interpolation_barrier
 from hardgrad.trees.alignment import match_forests as match_forests
 from hardgrad.trees.alignment import merge_forests as merge_forests
 from hardgrad.trees.compression import compress as compress
@@ -14,6 +12,8 @@ from hardgrad.trees.forest import Forest as Forest
 from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
 from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
+from hardgrad.trees.interpolation import InterpolationBarrier as InterpolationBarrier
+from hardgrad.trees.interpolation import interpolation_barrier as interpolation_barrier
 from hardgrad.trees.smoothing import SmoothingReport as SmoothingReport
 from hardgrad.trees.smoothing import smoother_matrix as smoother_matrix
 from hardgrad.trees.smoothing_matrices import effective_parameters as effective_parameters

@@ -1,13 +1,13 @@
 """Soft forests brought into line: trees reordered, nodes flipped, levels exchanged, until the parameters of two can be averaged.
 
 Kanoh and Sugiyama, "Linear Mode Connectivity in Differentiable Tree Ensembles", ICLR 2025. The search for one pair of trees is in
-`alignment_search`.
+`alignment_search`, what is lost on the way between two forests in `interpolation`.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from hardgrad.core.errors import InputError, ParameterError, UnsupportedError
-from hardgrad.gradients.diagnostics.report import new_axis, plain
+from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.trees.alignment_search import Turns, turn_list, turn_nested, turn_oblivious
 from hardgrad.trees.soft_forest import SoftForest
 
 Method = Literal["weight", "activation"]
 Ints = NDArray[np.int64]
 INVARIANCES = ("permutation", "flip", "order")
-Score = Callable[[NDArray[np.float64], NDArray[Any]], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +108,11 @@ def match_forests(
         oblivious trees (others have none). Of a decision list only the last test flips.
     X : standard scores [n, features] as `SoftForest.forward` takes, for "activation"; 512 rows are enough.
 
+    Returns
+    -------
+    alignment : exact for each pair of trees but for oblivious trees of more than four levels; equal similarities are decided the same way
+        every time. It takes time of the order of trees^2 * 4^depth.
+
     Raises
     ------
     ParameterError : forests that do not fit together, an unknown method or invariance, no X.
@@ -125,7 +128,7 @@ def match_forests(
 
     Source: Kanoh and Sugiyama, 2025, Linear Mode Connectivity in Differentiable Tree Ensembles.
     """
-    _check_pair(a, b)
+    check_pair(a, b)
     unknown = set(invariances) - set(INVARIANCES)
     if unknown or method not in ("weight", "activation"):
         raise ParameterError(
@@ -182,13 +185,14 @@ def _output_products(a: SoftForest, b: SoftForest, X: Any) -> Tensor:
         )
     outputs = []
     for forest in (a, b):
-        p = forest.leaf_probability(_scores(forest, X))
+        p = forest.leaf_probability(check_scores(forest, X))
         each = torch.einsum("ntl,tlc->tnc", p, forest.leaf[0]).double()
         outputs.append((each - each.mean(dim=1, keepdim=True)).flatten(1))
     return outputs[0] @ outputs[1].T
 
 
-def _scores(forest: SoftForest, X: Any) -> Tensor:
+def check_scores(forest: SoftForest, X: Any) -> Tensor:
+    """Return standard scores as a tensor on the forest's device; refuse another shape."""
     scores = torch.as_tensor(X, device=forest.weight.device)
     if scores.ndim != 2 or scores.shape[1] != forest.weight.shape[-1]:
         raise InputError(
@@ -197,7 +201,7 @@ def _scores(forest: SoftForest, X: Any) -> Tensor:
     return scores
 
 
-def _check_pair(a: SoftForest, b: SoftForest) -> None:
+def check_pair(a: SoftForest, b: SoftForest) -> None:
     """Refuse forests whose parameters do not mean the same."""
     shapes = [(f.split, f.members, f.n_trees, f.depth, f.weight.shape[-1], f.leaf.shape[-1]) for f in (a, b)]
     if shapes[0] != shapes[1] or a.members != 1:
@@ -230,7 +234,7 @@ def interpolate(a: SoftForest, b: SoftForest, share: float) -> SoftForest:
     >>> interpolate(a, b, 0.25).leaf.unique().tolist()
     [0.25]
     """
-    _check_pair(a, b)
+    check_pair(a, b)
     return _weighted([a, b], [share, 1.0 - share])
 
 
@@ -284,114 +288,3 @@ def merge_forests(
     first = forests[0]
     aligned = [match_forests(first, other, method, X=X).apply(other) for other in forests[1:]]
     return _weighted([first, *aligned], (shares / shares.sum()).tolist())
-
-
-@dataclass(frozen=True)
-class InterpolationBarrier:
-    """What is lost on the way between two forests.
-
-    Parameters
-    ----------
-    shares : of the first forest.
-    soft, hard : the score of the interpolated forest at each share, soft and hardened; higher is better.
-
-    Notes
-    -----
-    `barrier` and `hard_barrier` are the largest shortfalls below the straight line between the ends: accuracy points by default.
-
-    Examples
-    --------
-    >>> InterpolationBarrier((0.0, 0.5, 1.0), soft=(90.0, 85.0, 92.0), hard=(88.0, 88.0, 88.0)).barrier
-    6.0
-    """
-
-    shares: tuple[float, ...]
-    soft: tuple[float, ...]
-    hard: tuple[float, ...]
-
-    @property
-    def barrier(self) -> float:
-        """Largest shortfall of the soft interpolants; 0 at least, which the ends give."""
-        return self._shortfall(self.soft)
-
-    @property
-    def hard_barrier(self) -> float:
-        """Largest shortfall of the hardened interpolants."""
-        return self._shortfall(self.hard)
-
-    def _shortfall(self, score: tuple[float, ...]) -> float:
-        share, found = np.array(self.shares), np.array(score)
-        return float((share * found[-1] + (1.0 - share) * found[0] - found).max())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return curves and barriers in a form that `json` can write."""
-        return {**plain(self), "barrier": self.barrier, "hard_barrier": self.hard_barrier}
-
-    def plot(self, ax: Any = None) -> Any:
-        """Draw both curves over the share of the first forest and return the axis. Needs matplotlib."""
-        ax = new_axis(ax)
-        for score, label, barrier in (
-            (self.soft, "soft", self.barrier),
-            (self.hard, "hard", self.hard_barrier),
-        ):
-            ax.plot(self.shares, score, label=f"{label}, barrier {barrier:.2f}")
-        ax.set_xlabel("share of the first forest")
-        ax.set_ylabel("score")
-        ax.legend()
-        return ax
-
-
-def interpolation_barrier(
-    a: SoftForest, b: SoftForest, X: Any, y: Any, n_points: int = 25, *, score: Score | None = None
-) -> InterpolationBarrier:  # fmt: skip
-    """Return how good the forests on the straight line between two forests are, soft and hardened; align b first.
-
-    Parameters
-    ----------
-    a, b : forests of one shape, temperature and frame.
-    X : standard scores [n, features] as `SoftForest.forward` takes.
-    y : class numbers [n] from 0 on; with one output 1 where the raw score is positive. Anything that `score` takes, where given.
-    n_points : points on the line, the two ends among them.
-    score : of raw scores [n, outputs] and y, higher is better; accuracy in percent by default.
-
-    Raises
-    ------
-    ParameterError : forests that do not fit together, or fewer than two points.
-    InputError : X and y of different lengths.
-    UnsupportedError : regression forests without a `score`.
-
-    Examples
-    --------
-    >>> forest = SoftForest(n_features=2, n_trees=3, depth=2, n_outputs=1)
-    >>> interpolation_barrier(forest, forest, torch.zeros(4, 2), [0, 0, 1, 0], n_points=3).soft
-    (75.0, 75.0, 75.0)
-
-    Source: Kanoh and Sugiyama, 2025, Linear Mode Connectivity in Differentiable Tree Ensembles.
-    """
-    _check_pair(a, b)
-    if n_points < 2:
-        raise ParameterError(
-            f"interpolation_barrier() got n_points={n_points}; expected at least the two ends."
-        )
-    scores, targets = _scores(a, X), np.asarray(y)
-    if len(scores) != len(targets) or len(targets) == 0:
-        raise InputError(
-            f"got {len(scores)} rows and {len(targets)} targets; expected as many, at least one."
-        )
-    if score is None and a.frame is not None and a.frame.task == "regression":
-        raise UnsupportedError("these forests predict numbers, which have no accuracy; pass score=.")
-    score = _accuracy if score is None else score
-    shares = np.linspace(0.0, 1.0, n_points)
-    soft, hard = [], []
-    for share in shares.tolist():
-        forest = interpolate(a, b, share)
-        with torch.no_grad():
-            soft.append(score(forest(scores, mode="soft").double().cpu().numpy(), targets))
-        exact = forest.to_perfect().quantised()  # what the artifact computes on these scores
-        hard.append(score(exact.raw(scores.cpu().numpy().astype(np.float32)), targets))
-    return InterpolationBarrier(tuple(shares.tolist()), tuple(soft), tuple(hard))
-
-
-def _accuracy(raw: NDArray[np.float64], y: NDArray[Any]) -> float:
-    found = raw[:, 0] > 0 if raw.shape[1] == 1 else raw.argmax(axis=1)
-    return 100.0 * float(np.mean(found == y))
