@@ -35,6 +35,8 @@ REPRODUCTIONS = (
     "distilled-tree",
     "error-free-swaps",
     "flagship-small-tables",
+    "forest-merging",
+    "forest-smoothers",
     "gumbel-softmax",
     "implicit-differentiation",
     "implicit-hyperparameters",

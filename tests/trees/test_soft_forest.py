@@ -36,7 +36,7 @@ def test_fused_kernel_equals_plain_torch():
     assert all(torch.allclose(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
-@pytest.mark.parametrize("split", ["sparse_oblique", "oblivious"])
+@pytest.mark.parametrize("split", ["sparse_oblique", "oblivious", "decision_list"])
 def test_gradient_against_finite_differences(split):
     torch.manual_seed(1)
     forest = SoftForest(3, 2, 2, 2, split=split).double()
@@ -53,6 +53,43 @@ def test_gradient_against_finite_differences(split):
     assert torch.autograd.gradcheck(
         run, tuple(p.detach().clone().requires_grad_() for p in forest.parameters())
     )
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_a_decision_list_is_the_product_of_its_gates(depth):
+    torch.manual_seed(2)
+    forest = SoftForest(3, 2, depth, 2, split="decision_list", temperature=0.7).double()
+    for p in forest.parameters():
+        torch.nn.init.normal_(p)
+    x = torch.randn(6, 3, dtype=torch.float64)
+    wanted = forest.bias.expand(6, 2).clone()
+    reached_everything = torch.zeros(6, 2, depth + 1, dtype=torch.float64)
+    for tree in range(2):
+        reached = torch.ones(6, dtype=torch.float64)
+        for test in range(depth + 1):
+            left = reached
+            if test < depth:
+                at = tree * depth + test
+                left = reached * torch.sigmoid(
+                    -(x @ forest.weight[0, at] + forest.offset[0, at]) / forest.temperature
+                )
+            reached_everything[:, tree, test] = left
+            wanted = wanted + left[:, None] * forest.leaf[0, tree, test]
+            reached = reached - left
+    assert torch.allclose(forest(x), wanted)
+    assert torch.allclose(forest.leaf_probability(x), reached_everything)
+
+
+def test_a_decision_list_hardens_to_itself():
+    torch.manual_seed(3)
+    X, codes, _, frame = _trained()
+    forest = SoftForest(4, 5, 3, 1, split="decision_list", frame=frame)
+    for p in forest.parameters():
+        torch.nn.init.normal_(p)
+    artifact = forest.harden()
+    assert artifact.n_leaves == 5 * 4 and artifact.depth() == 3
+    raw = forest.predict_raw(X, mode="hard")
+    assert (np.abs(artifact.predict_raw(X) - raw) < 1e-5).all(axis=1).mean() > 0.99  # weights are rounded
 
 
 def _trained(kind="logistic", outputs=1, missing=0.1):
@@ -112,6 +149,8 @@ def test_from_hard_and_back():
 def test_what_cannot_be_done_says_so():
     with pytest.raises(ParameterError, match="oblivious"):
         SoftForest(2, 1, 1, 1, split="diagonal")
+    with pytest.raises(HardenError, match="split of perfect trees"):
+        SoftForest.from_perfect([_trained()[2]], 4, split="decision_list")
     with pytest.raises(HardenError, match="from_hard"):
         SoftForest(2, 1, 1, 1).harden()
     _, _, forest, frame = _trained()

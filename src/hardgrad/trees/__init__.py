@@ -43,6 +43,17 @@ _HOMES = {
     "count_regions": "hardgrad.trees.activation_regions",
     "network_to_tree": "hardgrad.trees.network_to_tree",
     "plot_regions": "hardgrad.trees.activation_regions",
+    "ForestAlignment": "hardgrad.trees.alignment",
+    "InterpolationBarrier": "hardgrad.trees.interpolation",
+    "interpolate": "hardgrad.trees.alignment",
+    "interpolation_barrier": "hardgrad.trees.interpolation",
+    "match_forests": "hardgrad.trees.alignment",
+    "merge_forests": "hardgrad.trees.alignment",
+    "SmoothingReport": "hardgrad.trees.smoothing",
+    "SmoothingRule": "hardgrad.trees.smoothing_rules",
+    "effective_parameter_penalty": "hardgrad.trees.soft_smoothing",
+    "effective_parameters": "hardgrad.trees.smoothing_matrices",
+    "smoother_matrix": "hardgrad.trees.smoothing",
 }
 __all__ = sorted(_HOMES)
 

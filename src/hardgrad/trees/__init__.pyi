@@ -4,6 +4,10 @@ from hardgrad.core.errors import TooManyRegionsError as TooManyRegionsError
 from hardgrad.trees.activation_regions import active_region as active_region
 from hardgrad.trees.activation_regions import count_regions as count_regions
 from hardgrad.trees.activation_regions import plot_regions as plot_regions
+from hardgrad.trees.alignment import ForestAlignment as ForestAlignment
+from hardgrad.trees.alignment import interpolate as interpolate
+from hardgrad.trees.alignment import match_forests as match_forests
+from hardgrad.trees.alignment import merge_forests as merge_forests
 from hardgrad.trees.compression import compress as compress
 from hardgrad.trees.distillation import DistilledTreeClassifier as DistilledTreeClassifier
 from hardgrad.trees.estimators import SoftForestClassifier as SoftForestClassifier
@@ -14,6 +18,8 @@ from hardgrad.trees.forest import Forest as Forest
 from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
 from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
 from hardgrad.trees.importers import import_forest as import_forest
+from hardgrad.trees.interpolation import InterpolationBarrier as InterpolationBarrier
+from hardgrad.trees.interpolation import interpolation_barrier as interpolation_barrier
 from hardgrad.trees.memory_estimator import MemoryForestClassifier as MemoryForestClassifier
 from hardgrad.trees.memory_forest import MemoryForest as MemoryForest
 from hardgrad.trees.memory_model import MemoryForestModel as MemoryForestModel
@@ -31,7 +37,12 @@ from hardgrad.trees.optimal_instance import cut_complexity as cut_complexity
 from hardgrad.trees.optimal_instance import majority_gap as majority_gap
 from hardgrad.trees.response_memory import ResponseMemory as ResponseMemory
 from hardgrad.trees.routed_experts import RoutedExperts as RoutedExperts
+from hardgrad.trees.smoothing import SmoothingReport as SmoothingReport
+from hardgrad.trees.smoothing import smoother_matrix as smoother_matrix
+from hardgrad.trees.smoothing_matrices import effective_parameters as effective_parameters
+from hardgrad.trees.smoothing_rules import SmoothingRule as SmoothingRule
 from hardgrad.trees.soft_forest import SoftForest as SoftForest
+from hardgrad.trees.soft_smoothing import effective_parameter_penalty as effective_parameter_penalty
 from hardgrad.trees.soft_tree import SoftTree as SoftTree
 from hardgrad.trees.soft_tree_exact import TreeExplanation as TreeExplanation
 from hardgrad.trees.threshold import with_threshold as with_threshold

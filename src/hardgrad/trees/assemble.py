@@ -43,6 +43,20 @@ class Frame:
             return raw
         return raw * self.scale + self.shift
 
+    def equals(self, other: Frame | None) -> bool:
+        """Tell whether scores, and raw scores of training, mean the same in both."""
+        if other is None or self is other:
+            return self is other
+        plain = ("schema", "link", "task", "classes")
+        pairs = [(self.scale, other.scale), (self.shift, other.shift)]
+        pairs += [
+            pair
+            for name in ("cuts", "scores")
+            for pair in zip(getattr(self.codes, name), getattr(other.codes, name), strict=False)
+        ]
+        same = [a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs]
+        return all(getattr(self, name) == getattr(other, name) for name in plain) and all(same)
+
 
 def assemble(perfect: PerfectForest, frame: Frame) -> Forest:
     """Return the exact artifact of quantised perfect trees: dead nodes gone, one-feature nodes as thresholds on raw values.

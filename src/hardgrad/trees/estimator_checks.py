@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from hardgrad.core.errors import ParameterError
-from hardgrad.trees.soft_forest import SPLITS
+from hardgrad.trees.soft_forest import Split
+
+GROWN: tuple[Split, ...] = (
+    "sparse_oblique",
+    "axis",
+    "oblivious",
+)  # the splits that there is a greedy start for
 
 
 def check_parameters(model: Any) -> None:
@@ -19,7 +25,7 @@ def check_parameters(model: Any) -> None:
 
     require(model.n_estimators is None or model.n_estimators >= 1, "n_estimators", "at least 1, or None")
     require(1 <= model.max_depth <= 10, "max_depth", "1 to 10")
-    require(model.split in SPLITS, "split", f"one of {', '.join(SPLITS)}")
+    require(model.split in GROWN, "split", f"one of {', '.join(GROWN)}")
     require(model.max_iter >= 1, "max_iter", "at least 1")
     require(model.batch_size >= 1, "batch_size", "at least 1")
     require(model.learning_rate > 0, "learning_rate", "a positive number")

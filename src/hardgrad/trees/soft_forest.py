@@ -1,4 +1,4 @@
-"""SoftForest: the differentiable forest. Sparse-oblique, axis-aligned or oblivious splits over standard scores, routed level by level."""
+"""SoftForest: the differentiable forest over standard scores. Oblique, axis-aligned or oblivious trees, or lists, routed level by level."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from hardgrad.trees.assemble import Frame, assemble, codes_of, perfect_from_fore
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.forest_sums import require_plain
 from hardgrad.trees.perfect import PerfectForest
-from hardgrad.trees.routing import forest_output
+from hardgrad.trees.routing import forest_output, route
+from hardgrad.trees.smoothing_rules import SmoothingRule
 
-Split = Literal["sparse_oblique", "axis", "oblivious"]
-SPLITS: tuple[Split, ...] = ("sparse_oblique", "axis", "oblivious")
+Split = Literal["sparse_oblique", "axis", "oblivious", "decision_list"]
+SPLITS: tuple[Split, ...] = ("sparse_oblique", "axis", "oblivious", "decision_list")
 DEAD_OFFSET = -64.0
 
 
 class SoftForest(Relaxed):
-    """A forest of soft perfect trees with vector leaves.
+    """A forest of soft trees with vector leaves.
 
     Parameters
     ----------
     n_features, n_trees, depth, n_outputs : shape of the forest.
     split : "sparse_oblique" (a node weighs any features in training and at most four when hard), "axis" (one feature a node) or
-        "oblivious" (all nodes of a level share one test).
+        "oblivious" (all nodes of a level share one test), or "decision_list" (the left child of every node is a leaf: `depth` tests in a
+        row and `depth + 1` leaves).
     members : independent forests held and trained side by side; a row of scores goes through each.
     temperature : of the gates, in the units of the weighted scores; small is hard.
     frame : what an artifact needs beside the trees; needed by `harden()` and by `predict_raw()`.
@@ -67,19 +69,25 @@ class SoftForest(Relaxed):
         self.frame = frame
         self.n_trees, self.depth = n_trees, depth
         nodes = 2**depth - 1
-        tests = depth if split == "oblivious" else nodes
+        listed = split == "decision_list"
+        tests = depth if listed or split == "oblivious" else nodes
         level = [int(math.log2(i + 1)) for i in range(nodes)]
-        self.register_buffer(
-            "test_of_node",
-            torch.tensor(level if split == "oblivious" else list(range(nodes))),
-            persistent=False,
-        )
+        # A list is a perfect tree in which the nodes off its right edge are dead: they take the test after the last, which is always left.
+        # How often a path goes right at first is the number of its leaf.
+        edge = [depth if i + 2 & i + 1 else d for i, d in enumerate(level)]
+        paths = [f"{place:0{depth}b}" for place in range(nodes + 1)]
+        places = [len(path) - len(path.lstrip("1")) for path in paths]
+        test_of_node = {"oblivious": level, "decision_list": edge}.get(split, list(range(nodes)))
+        for name, numbers in (("test_of_node", test_of_node), ("leaf_of_place", places)):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.int64), persistent=False)
+        leaves = depth + 1 if listed else nodes + 1
         self.weight = nn.Parameter(torch.zeros(members, n_trees * tests, n_features))
         self.offset = nn.Parameter(torch.full((members, n_trees * tests), DEAD_OFFSET))
-        self.leaf = nn.Parameter(torch.zeros(members, n_trees, nodes + 1, n_outputs))
+        self.leaf = nn.Parameter(torch.zeros(members, n_trees, leaves, n_outputs))
         self.bias = nn.Parameter(torch.zeros(members, n_outputs))
 
     test_of_node: Tensor
+    leaf_of_place: Tensor
 
     @property
     def members(self) -> int:
@@ -90,8 +98,18 @@ class SoftForest(Relaxed):
         """Return raw scores (see the class)."""
         alone = scores.ndim == 2 and self.members == 1
         gates = self.gates(scores, temperature=temperature, mode=mode)
-        raw = forest_output(gates, self.leaf) + self.bias.unsqueeze(1)
+        raw = forest_output(gates, self._spread_leaves(self.leaf, 2)) + self.bias.unsqueeze(1)
         return raw[0] if alone else raw
+
+    def leaf_probability(
+        self, scores: Tensor, *, temperature: Any = None, mode: Mode | None = None
+    ) -> Tensor:
+        """Return the probability of each leaf of each tree, [B, trees, leaves], or [members, B, trees, leaves] (see the class)."""
+        alone = scores.ndim == 2 and self.members == 1
+        p = route(self.gates(scores, temperature=temperature, mode=mode)).permute(0, 3, 1, 2)
+        if self.split == "decision_list":  # leaf k of a list is the leftmost place below its node
+            p = p[..., [2**self.depth - 2 ** (self.depth - k) for k in range(self.depth + 1)]]
+        return p[0] if alone else p
 
     def gates(self, scores: Tensor, *, temperature: Any = None, mode: Mode | None = None) -> Tensor:
         """Return the probability of LEFT at every node, [members, trees, nodes, B]; exactly 0 or 1 in mode "hard"."""
@@ -99,7 +117,18 @@ class SoftForest(Relaxed):
         z = torch.baddbmm(self.offset.unsqueeze(2), self.weight, x.to(self.weight.dtype).transpose(1, 2))
         gates = self._gates(z, self.resolved_temperature(temperature), self.resolved_mode(mode))
         gates = gates.view(self.members, self.n_trees, -1, gates.shape[-1])
-        return gates.index_select(2, self.test_of_node) if self.split == "oblivious" else gates
+        return self._spread(gates, 2, dead=1.0)
+
+    def _spread(self, tests: Tensor, dim: int, dead: float) -> Tensor:
+        """What belongs to tests, for each node of the perfect trees."""
+        if self.split == "decision_list":
+            shape = [*tests.shape[:dim], 1, *tests.shape[dim + 1 :]]
+            return torch.cat([tests, tests.new_full(shape, dead)], dim).index_select(dim, self.test_of_node)
+        return tests.index_select(dim, self.test_of_node) if self.split == "oblivious" else tests
+
+    def _spread_leaves(self, leaf: Tensor, dim: int) -> Tensor:
+        """What belongs to leaves, for each leaf of the perfect trees."""
+        return leaf.index_select(dim, self.leaf_of_place) if self.split == "decision_list" else leaf
 
     @staticmethod
     def _gates(z: Tensor, temperature: Any, mode: Mode) -> Tensor:
@@ -111,11 +140,24 @@ class SoftForest(Relaxed):
     def predict_raw(self, table: Any, *, mode: Mode | None = None) -> NDArray[np.float64]:
         """Return the raw scores [n, outputs] of raw columns, in the units of the artifact. Needs a frame and one member."""
         frame = self._need_frame("predict_raw()")
-        scores = torch.from_numpy(frame.codes.encode_scores(frame.schema.encode(table)))
+        scores = self.scores_of(table)
         with torch.no_grad():
             parts = [self(part.to(self.weight.device), mode=mode).cpu() for part in scores.split(8192)]
         raw = torch.cat(parts).double().numpy() if parts else np.empty((0, self.bias.shape[1]))
         return frame.output(raw)
+
+    def scores_of(self, table: Any) -> Tensor:
+        """Return the standard scores [n, features] of raw columns, which `forward` takes. Needs a frame and one member."""
+        frame = self._need_frame("scores_of()")
+        return torch.from_numpy(frame.codes.encode_scores(frame.schema.encode(table)))
+
+    def smoother(
+        self, X_train: Any, X_query: Any, *, sample_weight: Any = None, rule: SmoothingRule | None = None
+    ) -> Any:
+        """Return the weights of training rows in predictions (see `hardgrad.trees.smoother_matrix`)."""
+        from hardgrad.trees.soft_smoothing import soft_smoother
+
+        return soft_smoother(self, X_train, X_query, sample_weight=sample_weight, rule=rule)
 
     def _need_frame(self, what: str) -> Frame:
         if self.frame is None or self.members != 1:
@@ -132,6 +174,8 @@ class SoftForest(Relaxed):
         frame: Frame | None = None,
     ) -> SoftForest:  # fmt: skip
         """Return a soft forest with one member for each of `forests`, all of one shape."""
+        if split == "decision_list":
+            raise HardenError("from_perfect() got split='decision_list'; expected a split of perfect trees.")
         first = forests[0]
         soft = cls(
             n_features, first.n_trees, first.depth, len(first.bias), split=split, members=len(forests),
@@ -154,11 +198,17 @@ class SoftForest(Relaxed):
 
     def to_perfect(self, member: int = 0) -> PerfectForest:
         """Return one member as perfect trees: the four largest weights of each node are kept."""
-        W, b, leaf, bias = (
-            p[member].detach().cpu().double().numpy()
-            for p in (self.weight, self.offset, self.leaf, self.bias)
+        weight, offset = (
+            p[member].detach().unflatten(0, (self.n_trees, -1)) for p in (self.weight, self.offset)
         )
-        return PerfectForest.from_tests(W, b, leaf, bias, self.split == "oblivious")
+        parts = (
+            self._spread(weight, 1, dead=0.0).flatten(0, 1),
+            self._spread(offset, 1, dead=DEAD_OFFSET).flatten(),
+            self._spread_leaves(self.leaf[member].detach(), 1),
+            self.bias[member].detach(),
+        )
+        W, b, leaf, bias = (part.cpu().double().numpy() for part in parts)
+        return PerfectForest.from_dense(W.T, b, leaf, bias)
 
     @classmethod
     def from_hard(cls, forest: Forest, table: Any, *, temperature: float = 0.15) -> SoftForest:
