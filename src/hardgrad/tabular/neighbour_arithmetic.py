@@ -13,7 +13,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 LOG2_E = 1.4426950408889634
-LN2_HIGH, LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10  # the first has zeros at its end: whole multiples of it are exact
+LN2_HIGH, LN2_LOW = (
+    0.6931471803691238,
+    1.9082149292705877e-10,
+)  # the first has zeros at its end: whole multiples of it are exact
 LEAST_EXPONENT = -745.0  # below this exp is 0
 TWO_PI = 6.283185307179586
 BLOCK = 128
@@ -124,7 +127,9 @@ class NeighbourIndex:
 
     def __init__(self, rows: Floats, kind: str = "auto") -> None:
         self.rows = np.ascontiguousarray(rows, dtype=np.float64)
-        self.kind = ("kd_tree" if rows.shape[1] <= 8 and len(rows) >= 1000 else "brute") if kind == "auto" else kind
+        self.kind = (
+            ("kd_tree" if rows.shape[1] <= 8 and len(rows) >= 1000 else "brute") if kind == "auto" else kind
+        )
         self.norms = (self.rows**2).sum(axis=1)
         if self.kind == "kd_tree":
             from scipy.spatial import cKDTree
@@ -155,8 +160,8 @@ class NeighbourIndex:
 
     def _candidates(self, queries: Floats, count: int) -> tuple[Ints, Floats]:
         if self.kind == "kd_tree":
-            distance, number = self.tree.query(queries, k=count)
-            return number, distance**2
+            distance, near = self.tree.query(queries, k=count)
+            return np.asarray(near, dtype=np.int64), np.asarray(distance) ** 2
         rounded = (queries**2).sum(axis=1)[:, None] + self.norms - 2.0 * (queries @ self.rows.T)
         number = np.argpartition(rounded, count - 1, axis=1)[:, :count]
         return number, np.take_along_axis(rounded, number, axis=1)

@@ -78,23 +78,33 @@ def _check_answers(model: Neighbourhood) -> None:
 
 def _check_encoder(model: Neighbourhood) -> None:
     n, embedded, embedding = model.n_features, model.embedded, model.embedding
-    _require(len(model.mean) == len(model.scale) == n, f"means and scales are not one for each of {n} features")
+    _require(
+        len(model.mean) == len(model.scale) == n, f"means and scales are not one for each of {n} features"
+    )
     _require((model.scale > 0).all(), "a scale is not positive")
     _require(embedding in EMBEDDINGS, f"embedding {embedding!r}")
     _require((embedding == "none") == (len(embedded) == 0), f"{len(embedded)} features under {embedding!r}")
-    known = len(embedded) == 0 or (embedded[0] >= 0 and embedded[-1] < n and (embedded[1:] > embedded[:-1]).all())
+    known = len(embedded) == 0 or (
+        embedded[0] >= 0 and embedded[-1] < n and (embedded[1:] > embedded[:-1]).all()
+    )
     _require(known, "embedded features are not ascending numbers of features")
     widths: tuple[Any, ...] = model.widths
-    _require(len(widths) >= 2 and all(type(w) is int and w > 0 for w in widths), f"layers of widths {widths!r}")
+    _require(
+        len(widths) >= 2 and all(type(w) is int and w > 0 for w in widths), f"layers of widths {widths!r}"
+    )
     columns, size = model.table.shape[1], len(model.shared_bias)
     shared = (2 * columns, size) if embedding == "periodic" else (0, 0)
     _require(len(model.table) == len(embedded), "the table is not of the embedded features")
-    _require((*model.shared_weight.shape, size) == (*shared, shared[1]), "the shared layer does not fit the table")
+    _require(
+        (*model.shared_weight.shape, size) == (*shared, shared[1]), "the shared layer does not fit the table"
+    )
     if embedding == "piecewise":
         _require(columns >= 2 and (model.table[:, 1:] >= model.table[:, :-1]).all(), "bins are not ascending")
     each = {"none": 0, "periodic": size, "piecewise": columns - 1}[embedding]
     _require(widths[0] == n - len(embedded) + len(embedded) * each, "the first layer does not fit its inputs")
-    _require(len(model.layers) == count_parameters(widths), f"{len(model.layers)} numbers in layers {widths!r}")
+    _require(
+        len(model.layers) == count_parameters(widths), f"{len(model.layers)} numbers in layers {widths!r}"
+    )
 
 
 def _check_memory(model: Neighbourhood) -> None:

