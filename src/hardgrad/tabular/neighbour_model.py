@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.core.errors import SchemaError
+from hardgrad.core.errors import ExportError, SchemaError
+from hardgrad.export.c import CSource
 from hardgrad.tabular.neighbour_arithmetic import (
     Floats,
     Ints,
@@ -48,7 +49,7 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
         layer; "piecewise", how much of each bin lies below the value.
     widths : inputs, then outputs of each layer. Layers 1, 3, ... (counted from 0) are rectified.
     mean, scale : float64 [features], of the training rows; a missing feature counts as its mean.
-    embedded : int64, numbers of the features that are embedded.
+    embedded : int32, numbers of the features that are embedded.
     table : float32 [embedded, frequencies] of a periodic embedding, [embedded, edges] of a piecewise one.
     shared_weight, shared_bias : float32 [2 * frequencies, size] and [size] of the shared layer; empty where there is none.
     layers : float32, the weights [inputs, outputs] and biases of all layers, one after the other.
@@ -71,7 +72,7 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
     widths: tuple[int, ...]
     mean: Floats
     scale: Floats
-    embedded: Ints
+    embedded: NDArray[np.int32]
     table: Floats32
     shared_weight: Floats32
     shared_bias: Floats32
@@ -177,6 +178,33 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
         if self.smoothing:
             raw = (raw + self.smoothing) / (1.0 + self.n_outputs * self.smoothing)
         return raw
+
+    # --- other forms ---------------------------------------------------------------------------------------------------------
+    def to_c(self, name: str = "model") -> CSource:
+        """Return C99 with `<name>_predict(x, answer)` and `<name>_neighbours(x, number, share)`, one row of features a call.
+
+        Both give the bits of this class. The header says what each feature is.
+
+        Parameters
+        ----------
+        name : prefix of every name.
+
+        Raises
+        ------
+        ExportError : the model is too large for source code, or a column has so many categories that its features need a table.
+        ParameterError : a name that C cannot have.
+        """
+        from hardgrad.tabular.neighbour_export import to_c
+
+        return to_c(self, name)
+
+    def exports(self) -> dict[str, str]:
+        """Return C by file name, or nothing where C cannot hold the model (see `to_c`)."""
+        try:
+            code = self.to_c("model")
+        except ExportError:
+            return {}
+        return {"model.h": code.header, "model.c": code.source}
 
     def sizes(self) -> list[tuple[int, str]]:
         """Return the numbers of remembered rows and of bytes."""
