@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad.core.errors import ParameterError
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -21,6 +23,7 @@ LEAST_EXPONENT = -745.0  # below this exp is 0
 TWO_PI = 6.283185307179586
 BLOCK = 128
 MARGIN = 16
+INDICES = ("auto", "brute", "kd_tree")
 MOST_DISTANCES = 1 << 24  # in memory at a time
 
 
@@ -126,6 +129,8 @@ class NeighbourIndex:
     """
 
     def __init__(self, rows: Floats, kind: str = "auto") -> None:
+        if kind not in INDICES:
+            raise ParameterError(f"got index={kind!r}; expected one of {', '.join(INDICES)}.")
         self.rows = np.ascontiguousarray(rows, dtype=np.float64)
         self.kind = (
             ("kd_tree" if rows.shape[1] <= 8 and len(rows) >= 1000 else "brute") if kind == "auto" else kind

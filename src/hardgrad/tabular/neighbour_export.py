@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from hardgrad.tabular.neighbour_model import Neighbourhood
     from hardgrad.tabular.schema import Feature
 
-MOST_NUMBERS = 2_000_000
-"""Numbers in one source file; compilers take minutes for more."""
+MOST_NUMBERS = 500_000
+"""Numbers in one source file, of about 8 MB then."""
 
 ARITHMETIC = """
 static double series(const double *coefficient, int last, double x) {
@@ -192,7 +192,7 @@ def _described(model: Neighbourhood, feature: Feature) -> str:
             column.kind, ""
         )
         return f"{column.name!r}{unit}"
-    if sum(feature.codes) != 1.0 or max(feature.codes[:-1]) != 1.0:
+    if sorted(feature.codes) != [*[0.0] * len(column.categories), 1.0] or feature.codes[-1]:
         raise ExportError(
             f"column {column.name!r} has {len(column.categories)} categories, for which C would need a table of codes. Score in Python."
         )

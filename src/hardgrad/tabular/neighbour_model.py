@@ -28,6 +28,7 @@ from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, Link, TableModel, Task
 
 Floats32 = NDArray[np.float32]
+ROWS_AT_ONCE = 1024
 FARTHEST = 100.0
 """Standard deviations at which a feature is cut off: one wild value must not be the only thing that a distance is made of."""
 
@@ -90,12 +91,16 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
         X = np.asarray(X, dtype=np.float64)
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise SchemaError(f"got an encoded matrix of shape {X.shape}; expected [n, {self.n_features}].")
-        hidden = self._inputs(standardised(X, self.mean, self.scale))
-        for number, (weight, bias) in enumerate(self.layer_parameters):
-            hidden = linear(hidden, weight, bias)
-            if number % 2:
-                hidden = np.maximum(hidden, 0.0)
-        return hidden
+        place = np.empty((len(X), self.widths[-1]))
+        for start in range(0, len(X), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            hidden = self._inputs(standardised(X[part], self.mean, self.scale))
+            for number, (weight, bias) in enumerate(self.layer_parameters):
+                hidden = linear(hidden, weight, bias)
+                if number % 2:
+                    hidden = np.maximum(hidden, 0.0)
+            place[part] = hidden
+        return place
 
     def _inputs(self, z: Floats) -> Floats:
         """The inputs of the first layer: features as they are, then what the others are embedded as."""
@@ -135,6 +140,10 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
         Returns
         -------
         number, share : each row of `share` sums to 1.
+
+        Raises
+        ------
+        SchemaError : a column is missing. ParameterError : an unknown index.
         """
         return self.neighbours_encoded(self.encode(table), index=index)
 

@@ -19,7 +19,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NEIGHBOURS = (1, 3, 5, 9, 15, 25, 50, 100)
 MOST_JUDGED = 2000  # rows on which an epoch is judged
-JUDGED_AT_ONCE = 512
+MOST_DISTANCES = 1 << 24  # in memory at a time
+EMBEDDED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Problem:
     def judged(self) -> Ints:
         """Numbers of the rows that epochs are judged on: held-out ones, or else those of training, which then ignore themselves."""
         rows = self.held if len(self.held) else self.learned
-        return rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_JUDGED)).astype(np.int64)]
+        return rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_JUDGED)).round().astype(np.int64)]
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def judge(
     # n rows cannot tell a chance below 1 / n from none, and a class that has none of k neighbours would be said to be impossible.
     smoothing = 1.0 / (1.0 + len(queries)) if classification else 0.0
     soft, hard = 0.0, torch.zeros(len(grid), dtype=torch.float64)
-    for part in torch.arange(len(queries), device=queries.device).split(JUDGED_AT_ONCE):
+    at_once = max(1, MOST_DISTANCES // len(voters.rows))
+    for part in torch.arange(len(queries), device=queries.device).split(at_once):
         distance = distances(queries[part], voters.rows)
         if own is not None:
             distance = distance.scatter(1, own[part, None], torch.inf)
@@ -293,11 +295,7 @@ class NeighbourTask(JudgedTask):
         learned, judged = (
             torch.from_numpy(rows).to(everything.Y.device) for rows in (problem.learned, problem.judged)
         )
-        with torch.no_grad():
-            rows, queries = (
-                module.embed(everything.features[learned]),
-                module.embed(everything.features[judged]),
-            )
+        rows, queries = (embed_all(module, everything.features[part]) for part in (learned, judged))
         voters = Voters(rows, everything.Y[learned], everything.votes[learned])
         own = None if len(problem.held) else torch.searchsorted(learned, judged)
         return judge(
@@ -309,6 +307,12 @@ class NeighbourTask(JudgedTask):
             problem.classification,
             own,
         )
+
+
+@torch.no_grad()
+def embed_all(network: SoftNeighbourhood, features: Tensor) -> Tensor:
+    """Embed any number of rows without a gradient, some thousand at a time."""
+    return torch.cat([network.embed(part) for part in features.split(EMBEDDED_AT_ONCE)])
 
 
 def build_network(problem: Problem, recipe: Recipe) -> SoftNeighbourhood:
