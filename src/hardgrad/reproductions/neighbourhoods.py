@@ -207,6 +207,7 @@ def _regress(split: int, full: bool) -> dict[str, float]:
     model = NeighbourhoodRegressor(random_state=split, device="cpu").fit(train, y)
     gap = model.measure_gap(test, y_test)
     found = {
+        "mean": _rmse(np.full(len(y_test), y.mean()), y_test),
         "soft": gap.soft,
         "hard": gap.hard,
         "prototypes": _rmse(model.harden(prototypes=PROTOTYPES).predict(test), y_test),

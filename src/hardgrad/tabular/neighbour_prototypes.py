@@ -111,7 +111,7 @@ class _Prototypes(nn.Module):
 class _PrototypeTask(JudgedTask):
     """Embedded training rows, predicted by the vote of the prototypes."""
 
-    key = phase = "prototypes"
+    phase = "prototypes"
 
     def __init__(
         self, embedded: Floats, problem: Problem, start: Voters, temperature: float, seed: int
@@ -121,6 +121,7 @@ class _PrototypeTask(JudgedTask):
         self.rows = Rows(
             *(torch.from_numpy(a).float() for a in (embedded, problem.Y, problem.weight, problem.votes))
         )
+        self.key = f"prototypes-{len(start.rows)}-{seed}"
         self.epoch_steps = -(-len(problem.learned) // BATCH)
         self.begin(PASSES)
 

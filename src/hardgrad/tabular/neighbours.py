@@ -66,7 +66,7 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
     >>> X, y = load_iris(return_X_y=True)
     >>> model = NeighbourhoodClassifier(dim=16, max_iter=20, random_state=0).fit(X, y)
     >>> rows, shares = model.explain(X[:1])
-    >>> rows[0, 0], round(float(shares.sum()), 6)
+    >>> int(rows[0, 0]), round(float(shares.sum()), 6)
     (0, 1.0)
 
     Source: Ye, Yin, Zhan and Chao, 2025, Revisiting Nearest Neighbor for Tabular Data: A Deep Tabular Baseline Two Decades Later.
@@ -143,7 +143,9 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
         y = np.asarray(y)
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
-            raise DataError(f"y holds {unknown[0]!r}; expected labels among {self.classes_.tolist()}.")
+            raise DataError(
+                f"y holds {unknown.tolist()[0]!r}; expected labels among {self.classes_.tolist()}."
+            )
         return np.asarray(np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)])
 
 
