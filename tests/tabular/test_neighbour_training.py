@@ -134,6 +134,16 @@ def test_loss_is_minus_the_log_share_of_the_right_class_without_the_row_itself()
     )
 
 
+@pytest.mark.parametrize("n_blocks", [0, 1])
+def test_batch_and_candidates_are_normalised_together_or_apart(n_blocks):
+    shape = EncoderShape(5, n_blocks, 7, 0.0)
+    losses = []
+    for joint in (True, False):
+        task = NeighbourTask(problem(), recipe(shape=shape, joint_normalisation=joint), [])
+        losses.append(float(task.loss(task.module, 0, range(1)).detach()))
+    assert (losses[0] == pytest.approx(losses[1], abs=1e-5)) == (n_blocks == 0)
+
+
 @pytest.mark.parametrize("classification", [True, False])
 @pytest.mark.parametrize("held", [0, 30])
 def test_verdict_is_that_of_sorting(classification, held):

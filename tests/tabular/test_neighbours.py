@@ -54,7 +54,7 @@ def test_auto_keeps_the_encoder_that_is_better_on_held_out_rows():
     X, y = noisy(200)
     model = NeighbourhoodClassifier(**QUICK, encoder="auto", d_block=16, n_jobs=2).fit(X, y)
     assert [row["encoder"] for row in model.candidates_] == ["linear", "periodic, 1 block"]
-    best = min(model.candidates_, key=lambda row: row["value"])
+    best = min(model.candidates_, key=lambda row: row["loss"])
     assert [row["chosen"] for row in model.candidates_] == [row is best for row in model.candidates_]
     alone = NeighbourhoodClassifier(**QUICK, encoder="auto", d_block=16).fit(X, y)
     assert alone.harden().equals(model.harden())  # threads change no bit
@@ -64,7 +64,9 @@ def test_regression_of_one_and_of_two_targets():
     X, y = load_diabetes(return_X_y=True)
     one = NeighbourhoodRegressor(**QUICK).fit(X[:300], y[:300])
     assert one.score(X[300:], y[300:]) > 0.3
-    assert one.metric_ == "rmse" and one.gap_.hard == pytest.approx(one.candidates_[0]["value"], rel=0.01)
+    assert one.metric_ == "rmse" and one.gap_.hard == pytest.approx(
+        y[:300].std() * one.candidates_[0]["loss"] ** 0.5, rel=0.01
+    )
     Y = np.column_stack([y, 1000 * X[:, 2]])
     two = NeighbourhoodRegressor(**QUICK).fit(X[:300], Y[:300])
     assert two.predict(X[300:]).shape == two.predict_soft(X[300:]).shape == (142, 2)

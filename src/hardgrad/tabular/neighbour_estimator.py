@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import warnings
 from typing import Any, Self
 
@@ -53,6 +52,7 @@ class NeighbourhoodBase(TableEstimator):
         max_candidates: int = 4096,
         learning_rate: float = 0.01,
         weight_decay: float = 2e-4,
+        joint_normalisation: bool = True,
         batch_size: int = 256,
         max_iter: int = 100,
         n_iter_no_change: int = 20,
@@ -73,6 +73,7 @@ class NeighbourhoodBase(TableEstimator):
         self.max_candidates = max_candidates
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.joint_normalisation = joint_normalisation
         self.batch_size = batch_size
         self.max_iter = max_iter
         self.n_iter_no_change = n_iter_no_change
@@ -112,20 +113,12 @@ class NeighbourhoodBase(TableEstimator):
         )
         events: list[Event] = []
         with listen(events.append), listen(self._print_event):
-            candidates, self.interrupted_ = train_candidates(
-                problem, self._recipes(seed, len(scaling.numbers)), self._hardware()
-            )
+            candidates, self.interrupted_ = train_candidates(problem, self._recipes(seed), self._hardware())
         best = min(candidates, key=lambda candidate: candidate.verdict.hard)
         self._remember(problem, scaling, best, answers, schema, X)
         self.history_ = [vars(event) | {"gap": _difference(event)} for event in events]
         self.candidates_ = [
-            {
-                "encoder": c.name,
-                "metric": self.metric_,
-                "value": self._shown(c, answers),
-                "k": c.verdict.k,
-                "chosen": c is best,
-            }
+            {"encoder": c.name, "loss": c.verdict.hard, "k": c.verdict.k, "chosen": c is best}
             for c in candidates
         ]
         if self.interrupted_:
@@ -136,11 +129,6 @@ class NeighbourhoodBase(TableEstimator):
                 stacklevel=3,
             )
         return self
-
-    def _shown(self, candidate: Candidate, answers: Answers) -> float:
-        """The metric of a candidate in units of the target, for targets of one scale."""
-        loss = candidate.verdict.hard
-        return loss if answers.classes else float(np.sqrt(loss * np.mean(answers.scale**2)))
 
     def _remember(
         self,
@@ -176,11 +164,9 @@ class NeighbourhoodBase(TableEstimator):
         )
 
     def _hardware(self) -> Hardware:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jobs = 1 if self.n_jobs is None else int(self.n_jobs)
-        return Hardware(self.device, 1, max(1, cores + 1 + jobs) if jobs < 0 else max(1, jobs))
+        return Hardware.for_jobs(self.device, self.n_jobs)
 
-    def _recipes(self, seed: int, n_numbers: int) -> list[Recipe]:
+    def _recipes(self, seed: int) -> list[Recipe]:
         shape = EncoderShape(
             int(self.dim),
             int(self.n_blocks),
@@ -195,9 +181,16 @@ class NeighbourhoodBase(TableEstimator):
             Recipe(
                 each, float(self.temperature), float(self.sample_rate), int(self.max_candidates), float(self.learning_rate),
                 float(self.weight_decay), int(self.batch_size), int(self.max_iter), int(self.n_iter_no_change), seed, f"neighbours-{i}",
+                bool(self.joint_normalisation),
             )
             for i, each in enumerate(shapes)
         ]  # fmt: skip
+
+    def _begin_fit(self) -> int:
+        """Check the parameters, forget an earlier fit, and return the seed of this one."""
+        self._check_parameters()
+        self.__dict__.pop("artifact_", None)  # a fit that ends early leaves no model of an earlier one behind
+        return self._seed_of_fit()
 
     def _check_parameters(self) -> None:
         def require(fine: bool, name: str, expected: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -72,6 +73,7 @@ class Recipe:
     patience: int
     seed: int
     key: str
+    joint_normalisation: bool = True
 
 
 @dataclass(frozen=True)
@@ -247,9 +249,7 @@ class NeighbourTask(JudgedTask):
         self.patience = recipe.patience
         learned = problem.learned
         self.epoch_steps = -(-len(learned) // recipe.batch_size)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            self.module: SoftNeighbourhood = build_network(problem, recipe)
+        self.module: SoftNeighbourhood = build_network(problem, recipe)
         self.rows = Rows(
             *(torch.from_numpy(a).float() for a in (problem.Z, problem.Y, problem.weight, problem.votes))
         )
@@ -267,8 +267,10 @@ class NeighbourTask(JudgedTask):
         everything, (batch, others) = self.rows_here(), self._draw(step)
         rows = torch.from_numpy(np.concatenate([batch, others])).to(everything.Y.device)
         dropout = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-        # One pass for batch and candidates: batch normalisation must not see two different crowds.
-        embedded = self.module.embed(everything.features[rows], dropout)
+        # Batch normalisation sees one crowd, or two; one row is no crowd.
+        apart = not self.recipe.joint_normalisation and min(len(batch), len(others)) > 1
+        parts = rows.tensor_split([len(batch)]) if apart else (rows,)
+        embedded = torch.cat([self.module.embed(everything.features[part], dropout) for part in parts])
         own = torch.arange(len(batch), device=rows.device)
         shares = self.module.shares(embedded[: len(batch)], embedded, everything.votes[rows], own)
         Y, weight = everything.Y[rows], everything.weight[rows[: len(batch)]]
@@ -315,11 +317,17 @@ def embed_all(network: SoftNeighbourhood, features: Tensor) -> Tensor:
     return torch.cat([network.embed(part) for part in features.split(EMBEDDED_AT_ONCE)])
 
 
+_drawing = threading.Lock()
+
+
 def build_network(problem: Problem, recipe: Recipe) -> SoftNeighbourhood:
-    """Return a fresh network for a problem."""
-    return SoftNeighbourhood(
-        problem.Z.shape[1], problem.embedded, recipe.shape, recipe.temperature, problem.Z
-    )
+    """Return a fresh network for a problem, drawn by the recipe's seed."""
+    # The generator of torch's own initial weights is one for all threads.
+    with _drawing, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return SoftNeighbourhood(
+            problem.Z.shape[1], problem.embedded, recipe.shape, recipe.temperature, problem.Z
+        )
 
 
 def trained_network(problem: Problem, recipe: Recipe, state: dict[str, NDArray[Any]]) -> SoftNeighbourhood:

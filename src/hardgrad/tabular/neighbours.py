@@ -39,6 +39,8 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
     sample_rate : share of the rows outside a batch that vote on it in one step.
     max_candidates : most of them.
     learning_rate, weight_decay, batch_size : of AdamW.
+    joint_normalisation : let a batch and its candidates pass the batch normalisations of blocks together; False is the authors' own way,
+        in which each is normalised by itself.
     max_iter : passes over the training rows.
     n_iter_no_change : passes without a better loss of the EXACT model on the held-out rows before training stops.
     validation_fraction : share of the rows that are held out to stop, to choose k and to measure the gap; they vote in the final model.
@@ -54,7 +56,7 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
     soft_ : the trained `SoftNeighbourhood`, a torch module.
     rows_ : int64, numbers of the training rows that are remembered: those of positive weight.
     gap_ : `GapReport` on the held-out rows, which do not vote there; None where none were held out.
-    candidates_ : encoders tried, with the loss of each and its k.
+    candidates_ : encoders tried, with the loss of each exact model on the held-out rows (of a standardised target) and its k.
     n_iter_ : passes after which the model was best.
     metric_ : "log_loss" or "rmse".
     interrupted_ : whether Ctrl-C ended training; then the model is the best until then.
@@ -87,6 +89,7 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
         max_candidates: int = 4096,
         learning_rate: float = 0.01,
         weight_decay: float = 2e-4,
+        joint_normalisation: bool = True,
         batch_size: int = 256,
         max_iter: int = 100,
         n_iter_no_change: int = 20,
@@ -99,8 +102,8 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
         super().__init__(
             dim, n_blocks=n_blocks, d_block=d_block, dropout=dropout, embedding=embedding, encoder=encoder, temperature=temperature,
             sample_rate=sample_rate, max_candidates=max_candidates, learning_rate=learning_rate, weight_decay=weight_decay,
-            batch_size=batch_size, max_iter=max_iter, n_iter_no_change=n_iter_no_change, validation_fraction=validation_fraction,
-            random_state=random_state, n_jobs=n_jobs, device=device, verbose=verbose,
+            joint_normalisation=joint_normalisation, batch_size=batch_size, max_iter=max_iter, n_iter_no_change=n_iter_no_change,
+            validation_fraction=validation_fraction, random_state=random_state, n_jobs=n_jobs, device=device, verbose=verbose,
         )  # fmt: skip
         self.class_prior_correction = class_prior_correction
 
@@ -118,10 +121,10 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
         DataError : one class only, fewer than two rows, infinite numbers, weights that do not fit.
         ParameterError : a parameter outside its range.
         """
-        self._check_parameters()
+        seed = self._begin_fit()
         X, y = self._check_input(X, y)
         index = self._class_numbers(y)
-        weight, seed = self._weights(sample_weight, len(index)), self._seed_of_fit()
+        weight = self._weights(sample_weight, len(index))
         schema, encoded = self._encode_training(
             X, index, weight, task="classification", n_classes=len(self.classes_), seed=seed
         )
@@ -180,10 +183,10 @@ class NeighbourhoodRegressor(TableRegressor, NeighbourhoodBase):
         DataError : fewer than two rows, infinite numbers, weights that do not fit.
         ParameterError : a parameter outside its range.
         """
-        self._check_parameters()
+        seed = self._begin_fit()
         X, y = self._check_input(X, y, multi_output=True, y_numeric=True)
         Y = self._targets(y)
-        weight, seed = self._weights(sample_weight, len(Y)), self._seed_of_fit()
+        weight = self._weights(sample_weight, len(Y))
         schema, encoded = self._encode_training(X, Y, weight, task="regression", seed=seed)
         self.rows_ = np.flatnonzero(weight > 0)
         Y, weight = Y[self.rows_], weight[self.rows_]
