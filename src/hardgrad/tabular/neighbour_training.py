@@ -269,8 +269,8 @@ class NeighbourTask(JudgedTask):
         dropout = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
         # Batch normalisation sees one crowd, or two; one row is no crowd.
         apart = not self.recipe.joint_normalisation and min(len(batch), len(others)) > 1
-        parts = rows.tensor_split([len(batch)]) if apart else (rows,)
-        embedded = torch.cat([self.module.embed(everything.features[part], dropout) for part in parts])
+        crowds = rows.tensor_split([len(batch)]) if apart else (rows,)
+        embedded = torch.cat([self.module.embed(everything.features[crowd], dropout) for crowd in crowds])
         own = torch.arange(len(batch), device=rows.device)
         shares = self.module.shares(embedded[: len(batch)], embedded, everything.votes[rows], own)
         Y, weight = everything.Y[rows], everything.weight[rows[: len(batch)]]
@@ -281,15 +281,11 @@ class NeighbourTask(JudgedTask):
         """A batch, and the candidates beside it: a sample of the training rows that are not in the batch."""
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.recipe.seed, epoch]).permutation(self.problem.learned)
-        size = self.recipe.batch_size
-        batch, rest = (
-            order[place * size : (place + 1) * size],
-            np.concatenate([order[: place * size], order[(place + 1) * size :]]),
-        )
+        first, last = place * self.recipe.batch_size, (place + 1) * self.recipe.batch_size
+        rest = np.concatenate([order[:first], order[last:]])
         count = min(self.recipe.max_candidates, max(1, round(self.recipe.sample_rate * len(rest))), len(rest))
-        return batch, np.random.default_rng([self.recipe.seed, epoch, place]).choice(
-            rest, count, replace=False
-        )
+        chosen = np.random.default_rng([self.recipe.seed, epoch, place]).choice(rest, count, replace=False)
+        return order[first:last], chosen
 
     def verdict(self) -> Verdict:
         """Judge the votes of the training rows on the held-out rows."""
