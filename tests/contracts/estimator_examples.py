@@ -48,6 +48,19 @@ FOREST = EstimatorExample(
 )  # fmt: skip
 IN_BATCHES = "rows are learned in batches, in their order, so that a row given twice moves those after it to other batches"
 
+NEIGHBOURHOOD = EstimatorExample(
+    quick={"dim": 8, "max_iter": 4, "device": "cpu"},
+    bad=(
+        {"dim": 0}, {"n_blocks": -1}, {"embedding": "wavy"}, {"encoder": "best"}, {"dropout": 1.0}, {"sample_rate": 0.0},
+        {"validation_fraction": 0.9}, {"temperature": 0.0}, {"learning_rate": -1.0}, {"weight_decay": -1.0}, {"batch_size": 2.5},
+        {"max_iter": 0}, {"device": "abacus"},
+    ),
+    exempt={
+        "check_sample_weight_equivalence_on_dense_data": DRAWN,
+        "check_sample_weight_equivalence_on_sparse_data": DRAWN,
+    },
+)  # fmt: skip
+
 EXAMPLES = {
     "MetaTreeClassifier": EstimatorExample(
         quick={},
@@ -89,6 +102,8 @@ EXAMPLES = {
         },
         missing=False,
     ),
+    "NeighbourhoodClassifier": NEIGHBOURHOOD,
+    "NeighbourhoodRegressor": NEIGHBOURHOOD,
     "SoftForestClassifier": FOREST,
     "SoftForestRegressor": FOREST,
     "MemoryForestClassifier": EstimatorExample(

@@ -6,6 +6,7 @@ Whoever registers an artifact adds a function here under its kind; a kind withou
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,8 @@ import numpy as np
 from hardgrad.core.artifact import Artifact
 from hardgrad.nn.comparator_network import ComparatorNetwork
 from hardgrad.nn.gated_mlp import GatedMLP
-from hardgrad.tabular.schema import Column
+from hardgrad.tabular.neighbour_model import Neighbourhood
+from hardgrad.tabular.schema import Column, Feature, TableSchema
 from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights
@@ -280,6 +282,116 @@ def memory_forest_examples() -> list[Example]:
     ]
 
 
+def neighbourhood_examples() -> list[Example]:
+    """Neighbourhoods of every embedding, task and type of label, with duplicates among the remembered rows."""
+    columns = (
+        Column("x"),
+        Column("born", "datetime"),
+        Column("smokes", "boolean"),
+        Column("state", "categorical", ("NY", "TX\n*/")),
+    )
+    features = (
+        Feature("x", 0), Feature("x is missing", 0, "missing"), Feature("born", 1), Feature("smokes", 2),
+        *(Feature(f"state {k}", 3, "codes", tuple(float(k == j) for j in range(3))) for k in range(2)),
+    )  # fmt: skip
+    schema = TableSchema(columns, features)
+    named = {
+        "linear": random_neighbourhood(0, schema, classes=("a", "b", "c")),
+        "periodic, a block": random_neighbourhood(
+            1, schema, embedding="periodic", n_blocks=1, classes=(False, True)
+        ),
+        "piecewise, float16": random_neighbourhood(
+            2, schema, embedding="piecewise", dtype=np.float16, classes=(3, 4)
+        ),
+        "regression of two": random_neighbourhood(3, schema, outputs=2, k=1),
+        "all rows vote": random_neighbourhood(4, schema, outputs=1, k=60, dim=2),
+        "a matrix, one row": random_neighbourhood(
+            5, TableSchema.numeric(["a", "b"]), rows=1, k=1, classes=(0.5, 1.5)
+        ),
+    }
+
+    def rows(model: Neighbourhood, seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        awkward = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e300, -1e300]
+        table: dict[str, Any] = {}
+        for column in model.schema.columns:
+            if column.kind == "categorical":
+                table[column.name] = rng.choice(np.array(["NY", "TX\n*/", "??", None], dtype=object), 40)
+            elif column.kind == "boolean":
+                table[column.name] = rng.choice([0.0, 1.0, np.nan], 40)
+            elif column.kind == "datetime":
+                table[column.name] = rng.integers(-(10**9), 10**9, 40).astype("datetime64[s]")
+            else:
+                table[column.name] = np.concatenate([rng.normal(size=40 - len(awkward)), awkward])
+        return table
+
+    def answers(model: Neighbourhood, table: Any) -> list[np.ndarray]:
+        said = [*model.neighbours(table), model.predict_raw(table), model.predict(table)]
+        return [*said, model.predict_proba(table)] if model.task == "classification" else said
+
+    def exports(model: Neighbourhood, seed: int) -> list[ExportResult]:
+        if not has_compiler():
+            return [ExportResult("c", 0, "no C compiler")]
+        X = model.encode(rows(model, seed))
+        raw, number, share = run_neighbourhood_in_c(model, X)
+        expected = model.neighbours_encoded(X)
+        wrong = (raw.view(np.int64) != model.predict_raw_encoded(X).view(np.int64)).any(axis=1)
+        wrong |= (number != expected[0]).any(axis=1) | (
+            share.view(np.int64) != expected[1].view(np.int64)
+        ).any(axis=1)
+        return [ExportResult("c", int(wrong.sum()), None)]
+
+    return [
+        Example(name, found, lambda seed, m=found: rows(m, seed), answers, exports)  # type: ignore[misc]
+        for name, found in named.items()
+    ]
+
+
+def random_neighbourhood(
+    seed: int, schema: TableSchema, *, embedding: str = "none", n_blocks: int = 0, rows: int = 60, k: int = 5, dim: int = 6,
+    outputs: int = 0, classes: tuple[Any, ...] = (), dtype: Any = np.float32,
+) -> Neighbourhood:  # fmt: skip
+    """A neighbourhood of random numbers, whose remembered rows stand twice each where there are several."""
+    rng = np.random.default_rng(seed)
+    n = len(schema.features)
+    embedded = np.array([] if embedding == "none" else [0, 2], dtype=np.int32)
+    table = (
+        np.sort(rng.normal(size=(len(embedded), 5)), axis=1).astype(np.float32)
+        if len(embedded)
+        else np.zeros((0, 0), np.float32)
+    )
+    shared = rng.normal(size=(10, 3) if embedding == "periodic" else (0, 0)).astype(np.float32)
+    each = {"none": 0, "periodic": 3, "piecewise": 4}[embedding]
+    widths = (n + len(embedded) * (each - 1), dim, *((7, dim) * n_blocks))
+    memory = rng.normal(size=(rows, dim))
+    memory[: rows // 2] = memory[rows - rows // 2 :]
+    values = (
+        np.eye(len(classes))[rng.integers(len(classes), size=rows)]
+        if classes
+        else 10 * rng.normal(size=(rows, outputs))
+    )
+    return Neighbourhood(
+        schema, "identity", "classification" if classes else "regression", classes, "target", k, 0.7, 0.01 if classes else 0.0, embedding,
+        widths, rng.normal(size=n), 0.5 + rng.random(n), embedded, table, shared, shared[:1].reshape(-1).copy(),
+        rng.normal(size=sum((a + 1) * b for a, b in itertools.pairwise(widths))).astype(np.float32), memory.astype(dtype), values,
+        0.5 + rng.random(rows),
+    )  # fmt: skip
+
+
+def run_neighbourhood_in_c(model: Neighbourhood, X: np.ndarray) -> list[np.ndarray]:
+    """Raw scores, neighbours and shares of the exported C."""
+    code = model.to_c("votes")
+    flags = ("-std=c99", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
+    library = compile_shared(code.source, flags=flags, name="votes", headers={"votes.h": code.header})
+    raw, number = np.empty((len(X), model.n_outputs)), np.empty((len(X), model.k), dtype=np.int32)
+    share = np.empty((len(X), model.k))
+    for row in range(len(X)):
+        x, *out = (ctypes.c_void_p(a[row].ctypes.data) for a in (X, raw, number, share))
+        library.votes_predict(x, out[0])
+        library.votes_neighbours(x, out[1], out[2])
+    return [raw, number, share]
+
+
 contract_examples: dict[str, Callable[[], list[Example]]] = {
     "comparator-network": comparator_examples,
     "meta-tree-weights": meta_tree_examples,
@@ -287,4 +399,5 @@ contract_examples: dict[str, Callable[[], list[Example]]] = {
     "gated-mlp": gated_mlp_examples,
     "memory-forest": memory_forest_examples,
     "routed-experts": expert_examples,
+    "neighbourhood": neighbourhood_examples,
 }

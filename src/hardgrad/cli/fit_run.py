@@ -254,7 +254,7 @@ def prove(result: FitResult, terminal: Terminal) -> None:
 
 
 def exact_checks(result: FitResult) -> list[ExactCheck]:
-    """Compare every engine of a forest with it on generated rows; of another model, what its file holds on the measured rows."""
+    """Compare every engine of a forest with it on generated rows; another model's file and C with it on the measured rows."""
     from hardgrad.core.artifact import load
     from hardgrad.trees.exactness import ExactCheck, check_exactness
     from hardgrad.trees.forest import Forest
@@ -267,7 +267,31 @@ def exact_checks(result: FitResult) -> list[ExactCheck]:
     with tempfile.TemporaryDirectory() as folder:
         again: Any = load(hard.save(Path(folder) / "model.safetensors"))
     differing = int((again.predict_raw(rows) != result.raw).any(axis=1).sum())
-    return [ExactCheck("file", len(result.raw), differing, time.perf_counter() - began)]
+    checks = [ExactCheck("file", len(result.raw), differing, time.perf_counter() - began)]
+    exports = hard.exports()
+    return [*checks, compiled_check(hard, exports, rows, result.raw)] if "model.c" in exports else checks
+
+
+def compiled_check(
+    hard: TableModel, exports: dict[str, str], rows: Any, raw: NDArray[np.float64]
+) -> ExactCheck:
+    """Compile the C of a model (see `TableModel.exports`) and compare its raw scores with the reference, bit for bit."""
+    import ctypes
+
+    from hardgrad.trees.compiled_c import compile_shared, has_compiler
+    from hardgrad.trees.exactness import ExactCheck
+
+    if not has_compiler():
+        return ExactCheck("c", 0, 0, 0.0, skipped_reason="no C compiler found")
+    began = time.perf_counter()
+    headers = {name: text for name, text in exports.items() if name.endswith(".h")}
+    predict = compile_shared(exports["model.c"], headers=headers).model_predict
+    predict.argtypes, predict.restype = [ctypes.c_void_p, ctypes.c_void_p], None
+    X, answers = np.ascontiguousarray(hard.encode(rows)), np.empty_like(raw)
+    for row, answer in zip(X, answers, strict=True):
+        predict(row.ctypes.data, answer.ctypes.data)
+    differing = int((answers.view(np.int64) != raw.view(np.int64)).any(axis=1).sum())
+    return ExactCheck("c", len(raw), differing, time.perf_counter() - began)
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Row 95, ModernNCA: differentiable nearest neighbours against scikit-learn's NCA, plain nearest neighbours and CatBoost; then made exact."""
+"""Row 95, ModernNCA: differentiable nearest neighbours against scikit-learn's NCA, plain kNN and CatBoost; then made exact."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ PROTOTYPES = 0.1
     title="Revisiting Nearest Neighbor for Tabular Data: A Deep Tabular Baseline Two Decades Later",
     venue="ICLR 2025",
     claim=(
-        "On 300 tables ModernNCA ranks on par with CatBoost and above other deep tabular models in classification and regression; linear NCA "
-        "with SGD and no dimension reduction already beats scikit-learn's NCA (average ranks; exact figures unconfirmed)"
+        "On 300 tables ModernNCA ranks on par with CatBoost and above other deep tabular models in both tasks; linear NCA with "
+        "SGD and no dimension reduction already beats scikit-learn's NCA (average ranks; exact figures unconfirmed)"
     ),
 )
 def neighbourhoods(scale: Scale) -> Sequence[Measured]:
@@ -51,6 +51,8 @@ def neighbourhoods(scale: Scale) -> Sequence[Measured]:
     count = len(tables) * len(splits)
     accuracy = {name: 100 * float(np.mean([one[name] for one in found[:count]])) for name in found[0]}
     errors = {name: float(np.mean([one[name] for one in found[count:]])) for name in found[count]}
+    if smoke:
+        return _smoke_figures(accuracy, errors)
     return [*_accuracy_figures(accuracy), *_error_figures(errors), *_rich_figures(found[:count])]
 
 
@@ -62,6 +64,20 @@ def _need(module: str, package: str) -> None:
 
 
 # Figures.
+def _smoke_figures(accuracy: dict[str, float], errors: dict[str, float]) -> list[Measured]:
+    """One split of a small table tells no points apart: here all forms of the model must work, no more."""
+    forms = ("soft", "hard", "prototypes")
+    figures = [
+        Measured.at_least(f"accuracy in percent, wine, {form}", accuracy[form], 90.0) for form in forms
+    ]
+    for form in forms:
+        ratio = errors[form] / errors["mean"]
+        figures.append(Measured.at_most(f"RMSE over that of the mean, diabetes, {form}", ratio, 0.9))
+    return figures + [
+        Measured.reported(f"accuracy in percent, wine, {n}", accuracy[n]) for n in ("knn", "nca")
+    ]
+
+
 def _accuracy_figures(accuracy: dict[str, float]) -> list[Measured]:
     hard = accuracy["hard"]
     best = max(accuracy["soft"], hard)
@@ -71,46 +87,34 @@ def _accuracy_figures(accuracy: dict[str, float]) -> list[Measured]:
         ),
         Measured.at_least("points of accuracy over scaled kNN, mean", hard - accuracy["knn"], 1.0),
         Measured.at_most(
-            "points of accuracy lost by exact kNN against the soft vote, mean", accuracy["soft"] - hard, 1.0
+            "points of accuracy between exact kNN and the soft vote, mean", abs(accuracy["soft"] - hard), 1.0
         ),
         Measured.at_most(
-            "points of accuracy lost by 10 % prototypes against the better of both, mean",
+            "points of accuracy lost by 10 % prototypes to the better of both, mean",
             best - accuracy["prototypes"],
             2.0,
         ),
+        Measured.at_most("points of accuracy below CatBoost, mean", accuracy["catboost"] - hard, 1.0),
     ]
-    if "catboost" in accuracy:
-        figures.append(
-            Measured.at_most("points of accuracy below CatBoost, mean", accuracy["catboost"] - hard, 1.0)
-        )
     shown = ("soft", "hard", "prototypes", "knn", "nca", "catboost")
-    return figures + [
-        Measured.reported(f"accuracy in percent, mean, {n}", accuracy[n]) for n in shown if n in accuracy
-    ]
+    return figures + [Measured.reported(f"accuracy in percent, mean, {n}", accuracy[n]) for n in shown]
 
 
 def _error_figures(errors: dict[str, float]) -> list[Measured]:
+    ratio = errors["hard"] / errors["catboost"]
     shown = [Measured.reported(f"RMSE, diabetes, {name}", value) for name, value in errors.items()]
-    if "catboost" not in errors:
-        return shown
-    return [
-        Measured.at_most("RMSE over CatBoost's, diabetes", errors["hard"] / errors["catboost"], 1.02),
-        *shown,
-    ]
+    return [Measured.at_most("RMSE over CatBoost's, diabetes", ratio, 1.02), *shown]
 
 
 def _rich_figures(found: Sequence[dict[str, float]]) -> list[Measured]:
+    """Both encoders, and the choice between them on held-out rows, where the richer one was expected to win."""
     rich = [one for one in found if "periodic" in one]
+    encoders = {"hard": "linear encoder", "periodic": "periodic encoder", "auto": "encoder='auto'"}
     return [
         Measured.reported(
-            f"accuracy in percent, {RICH_TABLE}, {shown}", 100 * float(np.mean([one[name] for one in rich]))
+            f"accuracy in percent, {RICH_TABLE}, {shown}", 100 * float(np.mean([one[n] for one in rich]))
         )
-        for name, shown in (
-            ("hard", "linear encoder"),
-            ("periodic", "periodic encoder"),
-            ("auto", "encoder='auto'"),
-        )
-        if rich
+        for n, shown in encoders.items()
     ]
 
 
@@ -207,6 +211,7 @@ def _regress(split: int, full: bool) -> dict[str, float]:
     model = NeighbourhoodRegressor(random_state=split, device="cpu").fit(train, y)
     gap = model.measure_gap(test, y_test)
     found = {
+        "mean": _rmse(np.full(len(y_test), y.mean()), y_test),
         "soft": gap.soft,
         "hard": gap.hard,
         "prototypes": _rmse(model.harden(prototypes=PROTOTYPES).predict(test), y_test),

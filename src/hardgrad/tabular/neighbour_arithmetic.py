@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad.core.errors import ParameterError
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -21,6 +23,7 @@ LEAST_EXPONENT = -745.0  # below this exp is 0
 TWO_PI = 6.283185307179586
 BLOCK = 128
 MARGIN = 16
+INDICES = ("auto", "brute", "kd_tree")
 MOST_DISTANCES = 1 << 24  # in memory at a time
 
 
@@ -126,6 +129,8 @@ class NeighbourIndex:
     """
 
     def __init__(self, rows: Floats, kind: str = "auto") -> None:
+        if kind not in INDICES:
+            raise ParameterError(f"got index={kind!r}; expected one of {', '.join(INDICES)}.")
         self.rows = np.ascontiguousarray(rows, dtype=np.float64)
         self.kind = (
             ("kd_tree" if rows.shape[1] <= 8 and len(rows) >= 1000 else "brute") if kind == "auto" else kind
@@ -160,8 +165,8 @@ class NeighbourIndex:
 
     def _candidates(self, queries: Floats, count: int) -> tuple[Ints, Floats]:
         if self.kind == "kd_tree":
-            distance, number = self.tree.query(queries, k=count)
-            return number, distance**2
+            distance, near = self.tree.query(queries, k=count)
+            return np.asarray(near, dtype=np.int64), np.asarray(distance) ** 2
         rounded = (queries**2).sum(axis=1)[:, None] + self.norms - 2.0 * (queries @ self.rows.T)
         number = np.argpartition(rounded, count - 1, axis=1)[:, :count]
         return number, np.take_along_axis(rounded, number, axis=1)

@@ -18,7 +18,7 @@ MOST_VOTES = 1e100  # sums of more could overflow
 ARRAYS: dict[str, tuple[tuple[type, ...], int]] = {
     "mean": ((np.float64,), 1),
     "scale": ((np.float64,), 1),
-    "embedded": ((np.int64,), 1),
+    "embedded": ((np.int32,), 1),
     "table": ((np.float32,), 2),
     "shared_weight": ((np.float32,), 2),
     "shared_bias": ((np.float32,), 1),

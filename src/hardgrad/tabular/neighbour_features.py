@@ -48,7 +48,7 @@ def neighbour_schema(schema: TableSchema, X: Floats, table: Any) -> tuple[TableS
         if schema.is_matrix and np.isnan(X[:, j]).any():
             features.append(Feature(f"{feature.name} is missing", feature.column, "missing"))
     result = TableSchema(schema.columns, tuple(features))
-    encoded = result.encode(table)
+    encoded = np.array(result.encode(table))  # of a matrix it is the caller's own
     for place, j in kept:  # codes of many categories are cross-fitted for the training rows: take those
         encoded[:, place] = X[:, j]
     return result, encoded

@@ -177,11 +177,8 @@ def compare(
         agree = chosen[0] == chosen[1]
     else:
         losses = [float(np.sqrt(loss)) for loss in losses]
-        detail["tolerance"] = 0.05 * float(
-            np.sqrt(
-                np.average((Y - np.average(Y, axis=0, weights=weight)) ** 2, axis=0, weights=weight).mean()
-            )
-        )
+        spread = np.average((Y - np.average(Y, axis=0, weights=weight)) ** 2, axis=0, weights=weight)
+        detail["tolerance"] = 0.1 * float(np.sqrt(spread.mean()))
         agree = (np.abs(first - second) <= detail["tolerance"]).all(axis=1)
     return GapReport(
         "log_loss" if classification else "rmse", losses[0], losses[1], float(np.average(agree, weights=weight)),

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.core.errors import SchemaError
+from hardgrad.core.errors import ExportError, SchemaError
+from hardgrad.export.c import CSource
 from hardgrad.tabular.neighbour_arithmetic import (
     Floats,
     Ints,
@@ -27,6 +28,7 @@ from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, Link, TableModel, Task
 
 Floats32 = NDArray[np.float32]
+ROWS_AT_ONCE = 1024
 FARTHEST = 100.0
 """Standard deviations at which a feature is cut off: one wild value must not be the only thing that a distance is made of."""
 
@@ -48,7 +50,7 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
         layer; "piecewise", how much of each bin lies below the value.
     widths : inputs, then outputs of each layer. Layers 1, 3, ... (counted from 0) are rectified.
     mean, scale : float64 [features], of the training rows; a missing feature counts as its mean.
-    embedded : int64, numbers of the features that are embedded.
+    embedded : int32, numbers of the features that are embedded.
     table : float32 [embedded, frequencies] of a periodic embedding, [embedded, edges] of a piecewise one.
     shared_weight, shared_bias : float32 [2 * frequencies, size] and [size] of the shared layer; empty where there is none.
     layers : float32, the weights [inputs, outputs] and biases of all layers, one after the other.
@@ -71,7 +73,7 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
     widths: tuple[int, ...]
     mean: Floats
     scale: Floats
-    embedded: Ints
+    embedded: NDArray[np.int32]
     table: Floats32
     shared_weight: Floats32
     shared_bias: Floats32
@@ -89,12 +91,16 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
         X = np.asarray(X, dtype=np.float64)
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise SchemaError(f"got an encoded matrix of shape {X.shape}; expected [n, {self.n_features}].")
-        hidden = self._inputs(standardised(X, self.mean, self.scale))
-        for number, (weight, bias) in enumerate(self.layer_parameters):
-            hidden = linear(hidden, weight, bias)
-            if number % 2:
-                hidden = np.maximum(hidden, 0.0)
-        return hidden
+        place = np.empty((len(X), self.widths[-1]))
+        for start in range(0, len(X), ROWS_AT_ONCE):
+            part = slice(start, start + ROWS_AT_ONCE)
+            hidden = self._inputs(standardised(X[part], self.mean, self.scale))
+            for number, (weight, bias) in enumerate(self.layer_parameters):
+                hidden = linear(hidden, weight, bias)
+                if number % 2:
+                    hidden = np.maximum(hidden, 0.0)
+            place[part] = hidden
+        return place
 
     def _inputs(self, z: Floats) -> Floats:
         """The inputs of the first layer: features as they are, then what the others are embedded as."""
@@ -134,6 +140,10 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
         Returns
         -------
         number, share : each row of `share` sums to 1.
+
+        Raises
+        ------
+        SchemaError : a column is missing. ParameterError : an unknown index.
         """
         return self.neighbours_encoded(self.encode(table), index=index)
 
@@ -177,6 +187,33 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
         if self.smoothing:
             raw = (raw + self.smoothing) / (1.0 + self.n_outputs * self.smoothing)
         return raw
+
+    # --- other forms ---------------------------------------------------------------------------------------------------------
+    def to_c(self, name: str = "model") -> CSource:
+        """Return C99 with `<name>_predict(x, answer)` and `<name>_neighbours(x, number, share)`, one row of features a call.
+
+        Both give the bits of this class. The header says what each feature is.
+
+        Parameters
+        ----------
+        name : prefix of every name.
+
+        Raises
+        ------
+        ExportError : the model is too large for source code, or a column has so many categories that its features need a table.
+        ParameterError : a name that C cannot have.
+        """
+        from hardgrad.tabular.neighbour_export import to_c
+
+        return to_c(self, name)
+
+    def exports(self) -> dict[str, str]:
+        """Return C by file name, or nothing where C cannot hold the model (see `to_c`)."""
+        try:
+            code = self.to_c("model")
+        except ExportError:
+            return {}
+        return {"model.h": code.header, "model.c": code.source}
 
     def sizes(self) -> list[tuple[int, str]]:
         """Return the numbers of remembered rows and of bytes."""

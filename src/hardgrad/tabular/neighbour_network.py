@@ -153,7 +153,7 @@ class SoftNeighbourhood(Relaxed):
         return {
             "embedding": self.shape.embedding,
             "widths": (layers[0][0].shape[0], *(weight.shape[1] for weight, _ in layers)),
-            "embedded": self.embedded.astype(np.int64),
+            "embedded": self.embedded.astype(np.int32),
             "table": empty if table is None else _array(table).astype(np.float32),
             "shared_weight": empty if shared is None else _array(shared.weight).T.astype(np.float32),
             "shared_bias": empty[0:0].reshape(0)

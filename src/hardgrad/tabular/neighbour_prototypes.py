@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,15 @@ from torch import Tensor, nn
 from hardgrad.tabular.neighbour_fit import Answers
 from hardgrad.tabular.neighbour_model import Neighbourhood
 from hardgrad.tabular.neighbour_network import distances
-from hardgrad.tabular.neighbour_training import JudgedTask, Problem, Verdict, Voters, judge, prediction_loss
+from hardgrad.tabular.neighbour_training import (
+    JudgedTask,
+    Problem,
+    Rows,
+    Verdict,
+    Voters,
+    judge,
+    prediction_loss,
+)
 from hardgrad.train.loop import Hardware, train
 
 Floats = NDArray[np.float64]
@@ -29,8 +36,9 @@ def condense(
 ) -> Neighbourhood:
     """Return a model that remembers at most `count` prototypes in place of its rows.
 
-    Prototypes begin as the means of clusters, of each class by itself, and are moved so that their vote predicts the training rows. Held-out
-    rows say how long, and how many neighbours vote then. A class has at least one prototype and no more than it has different rows.
+    Prototypes begin as the means of clusters, of each class by itself, and are moved so that their vote predicts the training rows.
+    Held-out rows say how long, and how many neighbours vote then. A class has at least one prototype and no more than it has different
+    rows.
 
     Parameters
     ----------
@@ -103,15 +111,17 @@ class _Prototypes(nn.Module):
 class _PrototypeTask(JudgedTask):
     """Embedded training rows, predicted by the vote of the prototypes."""
 
-    key = phase = "prototypes"
+    phase = "prototypes"
 
     def __init__(
         self, embedded: Floats, problem: Problem, start: Voters, temperature: float, seed: int
     ) -> None:
         self.problem, self.temperature, self.seed, self.patience = problem, temperature, seed, PATIENCE
         self.module: _Prototypes = _Prototypes(start, not problem.classification)
-        for name, value in (("embedded", embedded), ("Y", problem.Y), ("weight", problem.weight)):
-            self.module.register_buffer(f"all_{name}", torch.from_numpy(value).float(), persistent=False)
+        self.rows = Rows(
+            *(torch.from_numpy(a).float() for a in (embedded, problem.Y, problem.weight, problem.votes))
+        )
+        self.key = f"prototypes-{len(start.rows)}-{seed}"
         self.epoch_steps = -(-len(problem.learned) // BATCH)
         self.begin(PASSES)
 
@@ -119,24 +129,21 @@ class _PrototypeTask(JudgedTask):
         return torch.optim.Adam([p for p in self.module.parameters() if p.requires_grad], RATE)
 
     def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
+        everything = self.rows_here()
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.seed, epoch]).permutation(self.problem.learned)
-        batch = torch.from_numpy(order[place * BATCH : (place + 1) * BATCH]).to(self.module.rows.device)
+        batch = torch.from_numpy(order[place * BATCH : (place + 1) * BATCH]).to(everything.Y.device)
         scores = (
-            self.module.log_votes
-            - distances(self.module.all_embedded[batch], self.module.rows) / self.temperature
+            self.module.log_votes - distances(everything.features[batch], self.module.rows) / self.temperature
         )
-        losses = prediction_loss(
-            scores.softmax(dim=1) @ self.module.values, self.module.all_Y[batch], self.problem.classification
-        )
-        weight = self.module.all_weight[batch]
+        answers = scores.softmax(dim=1) @ self.module.values
+        losses = prediction_loss(answers, everything.Y[batch], self.problem.classification)
+        weight = everything.weight[batch]
         return (losses * weight).sum() / weight.sum()
 
     def verdict(self) -> Verdict:
-        module = self.module
-        judged: Any = torch.from_numpy(self.problem.judged).to(module.rows.device)
+        module, everything = self.module, self.rows_here()
+        judged = torch.from_numpy(self.problem.judged).to(everything.Y.device)
         voters = Voters(module.rows, module.values, module.log_votes.exp())
-        return judge(
-            voters, module.all_embedded[judged], module.all_Y[judged], module.all_weight[judged], self.temperature,
-            self.problem.classification,
-        )  # fmt: skip
+        features, Y, weight = everything.features[judged], everything.Y[judged], everything.weight[judged]
+        return judge(voters, features, Y, weight, self.temperature, self.problem.classification)

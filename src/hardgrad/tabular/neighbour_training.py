@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NEIGHBOURS = (1, 3, 5, 9, 15, 25, 50, 100)
 MOST_JUDGED = 2000  # rows on which an epoch is judged
-JUDGED_AT_ONCE = 512
+MOST_DISTANCES = 1 << 24  # in memory at a time
+EMBEDDED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,16 @@ class Problem:
     embedded: Ints
     classification: bool
 
-    @property
+    @cached_property
     def learned(self) -> Ints:
         """Numbers of the rows that are not held out."""
         return np.setdiff1d(np.arange(len(self.Y)), self.held)
 
-    @property
+    @cached_property
     def judged(self) -> Ints:
         """Numbers of the rows that epochs are judged on: held-out ones, or else those of training, which then ignore themselves."""
         rows = self.held if len(self.held) else self.learned
-        return rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_JUDGED)).astype(np.int64)]
+        return rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_JUDGED)).round().astype(np.int64)]
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,17 @@ class Recipe:
     patience: int
     seed: int
     key: str
+    joint_normalisation: bool = True
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows on one device: features [n, features] or positions [n, dim], Y [n, outputs], weight and votes [n]."""
+
+    features: Tensor
+    Y: Tensor
+    weight: Tensor
+    votes: Tensor
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,8 @@ def judge(
     # n rows cannot tell a chance below 1 / n from none, and a class that has none of k neighbours would be said to be impossible.
     smoothing = 1.0 / (1.0 + len(queries)) if classification else 0.0
     soft, hard = 0.0, torch.zeros(len(grid), dtype=torch.float64)
-    for part in torch.arange(len(queries), device=queries.device).split(JUDGED_AT_ONCE):
+    at_once = max(1, MOST_DISTANCES // len(voters.rows))
+    for part in torch.arange(len(queries), device=queries.device).split(at_once):
         distance = distances(queries[part], voters.rows)
         if own is not None:
             distance = distance.scatter(1, own[part, None], torch.inf)
@@ -148,7 +163,7 @@ def _losses_by_k(
 class JudgedTask(TrainingTask):
     """A task that is judged after every pass over its rows, keeps the best, and stops when it has not improved for a while.
 
-    A subclass has `module`, `epoch_steps`, `patience` and `verdict()`.
+    A subclass has `module`, `rows`, `epoch_steps`, `patience` and `verdict()`.
 
     Attributes
     ----------
@@ -157,8 +172,10 @@ class JudgedTask(TrainingTask):
 
     epoch_steps: int
     patience: int
+    rows: Rows
     best: dict[str, Tensor]
     track: Tensor
+    latest: Verdict | None = None
 
     def begin(self, max_iter: int) -> None:
         """Prepare to keep the best of at most `max_iter` passes."""
@@ -171,7 +188,17 @@ class JudgedTask(TrainingTask):
         """Judge the module as it is."""
         raise NotImplementedError
 
+    def rows_here(self) -> Rows:
+        """Return the rows on the device that the module was moved to."""
+        device = next(self.module.parameters()).device
+        if self.rows.features.device != device:
+            self.rows = Rows(
+                *(getattr(self.rows, field.name).to(device) for field in dataclasses.fields(Rows))
+            )
+        return self.rows
+
     def after_step(self, step: int) -> None:
+        """Judge the module at the end of a pass."""
         if self.track[6]:  # resumed after the end
             self.steps = step + 1
         if (step + 1) % self.epoch_steps or self.track[6]:
@@ -192,15 +219,16 @@ class JudgedTask(TrainingTask):
                 self.track[6] = 1.0
                 self.steps = step + 1
 
-    latest: Verdict | None = None
-
     def measure(self, step: int) -> tuple[float | None, float | None, float | None]:
+        """Return the soft and the hard loss of the last verdict."""
         return (None, None, None) if self.latest is None else (self.latest.soft, self.latest.hard, None)
 
     def extra_state(self) -> dict[str, Tensor]:
+        """Return what is kept."""
         return {"track": self.track, **{f"best.{name}": value for name, value in self.best.items()}}
 
     def result(self) -> dict[str, NDArray[Any]]:
+        """Return the best state of the module, and `track`."""
         kept = {name: value.detach().cpu().numpy() for name, value in self.best.items()}
         return {**kept, "track": self.track.numpy()}
 
@@ -221,34 +249,31 @@ class NeighbourTask(JudgedTask):
         self.patience = recipe.patience
         learned = problem.learned
         self.epoch_steps = -(-len(learned) // recipe.batch_size)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            self.module: SoftNeighbourhood = build_network(problem, recipe)
-        # Rows are buffers that are not saved: they move to the device with the module, and a checkpoint does without them.
-        for name, value in (
-            ("Z", problem.Z),
-            ("Y", problem.Y),
-            ("weight", problem.weight),
-            ("votes", problem.votes),
-        ):
-            self.module.register_buffer(f"rows_{name}", torch.from_numpy(value).float(), persistent=False)
+        self.module: SoftNeighbourhood = build_network(problem, recipe)
+        self.rows = Rows(
+            *(torch.from_numpy(a).float() for a in (problem.Z, problem.Y, problem.weight, problem.votes))
+        )
         self.begin(recipe.max_iter)
         running.append(self)
 
     def optimizer(self) -> torch.optim.Optimizer:
+        """Return AdamW."""
         return torch.optim.AdamW(
             self.module.parameters(), self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
         )
 
     def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
-        batch, others = self._draw(step)
-        rows = torch.from_numpy(np.concatenate([batch, others])).to(self.module.rows_Z.device)
+        """Return the loss of a batch, predicted by itself and by candidates beside it."""
+        everything, (batch, others) = self.rows_here(), self._draw(step)
+        rows = torch.from_numpy(np.concatenate([batch, others])).to(everything.Y.device)
         dropout = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-        # One pass for batch and candidates: batch normalisation must not see two different crowds.
-        embedded = self.module.embed(self.module.rows_Z[rows], dropout)
+        # Batch normalisation sees one crowd, or two; one row is no crowd.
+        apart = not self.recipe.joint_normalisation and min(len(batch), len(others)) > 1
+        crowds = rows.tensor_split([len(batch)]) if apart else (rows,)
+        embedded = torch.cat([self.module.embed(everything.features[crowd], dropout) for crowd in crowds])
         own = torch.arange(len(batch), device=rows.device)
-        shares = self.module.shares(embedded[: len(batch)], embedded, self.module.rows_votes[rows], own)
-        Y, weight = self.module.rows_Y[rows], self.module.rows_weight[rows[: len(batch)]]
+        shares = self.module.shares(embedded[: len(batch)], embedded, everything.votes[rows], own)
+        Y, weight = everything.Y[rows], everything.weight[rows[: len(batch)]]
         losses = prediction_loss(shares @ Y, Y[: len(batch)], self.problem.classification)
         return (losses * weight).sum() / weight.sum()
 
@@ -256,41 +281,49 @@ class NeighbourTask(JudgedTask):
         """A batch, and the candidates beside it: a sample of the training rows that are not in the batch."""
         epoch, place = divmod(step, self.epoch_steps)
         order = np.random.default_rng([self.recipe.seed, epoch]).permutation(self.problem.learned)
-        size = self.recipe.batch_size
-        batch, rest = (
-            order[place * size : (place + 1) * size],
-            np.concatenate([order[: place * size], order[(place + 1) * size :]]),
-        )
+        first, last = place * self.recipe.batch_size, (place + 1) * self.recipe.batch_size
+        rest = np.concatenate([order[:first], order[last:]])
         count = min(self.recipe.max_candidates, max(1, round(self.recipe.sample_rate * len(rest))), len(rest))
-        return batch, np.random.default_rng([self.recipe.seed, epoch, place]).choice(
-            rest, count, replace=False
-        )
+        chosen = np.random.default_rng([self.recipe.seed, epoch, place]).choice(rest, count, replace=False)
+        return order[first:last], chosen
 
     def verdict(self) -> Verdict:
-        module, problem = self.module, self.problem
+        """Judge the votes of the training rows on the held-out rows."""
+        module, problem, everything = self.module, self.problem, self.rows_here()
         learned, judged = (
-            torch.from_numpy(rows).to(module.rows_Z.device) for rows in (problem.learned, problem.judged)
+            torch.from_numpy(rows).to(everything.Y.device) for rows in (problem.learned, problem.judged)
         )
-        with torch.no_grad():
-            rows, queries = module.embed(module.rows_Z[learned]), module.embed(module.rows_Z[judged])
-        voters = Voters(rows, module.rows_Y[learned], module.rows_votes[learned])
+        rows, queries = (embed_all(module, everything.features[part]) for part in (learned, judged))
+        voters = Voters(rows, everything.Y[learned], everything.votes[learned])
         own = None if len(problem.held) else torch.searchsorted(learned, judged)
         return judge(
             voters,
             queries,
-            module.rows_Y[judged],
-            module.rows_weight[judged],
+            everything.Y[judged],
+            everything.weight[judged],
             float(module.temperature),
             problem.classification,
             own,
         )
 
 
+@torch.no_grad()
+def embed_all(network: SoftNeighbourhood, features: Tensor) -> Tensor:
+    """Embed any number of rows without a gradient, some thousand at a time."""
+    return torch.cat([network.embed(part) for part in features.split(EMBEDDED_AT_ONCE)])
+
+
+_drawing = threading.Lock()
+
+
 def build_network(problem: Problem, recipe: Recipe) -> SoftNeighbourhood:
-    """Return a fresh network for a problem."""
-    return SoftNeighbourhood(
-        problem.Z.shape[1], problem.embedded, recipe.shape, recipe.temperature, problem.Z
-    )
+    """Return a fresh network for a problem, drawn by the recipe's seed."""
+    # The generator of torch's own initial weights is one for all threads.
+    with _drawing, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return SoftNeighbourhood(
+            problem.Z.shape[1], problem.embedded, recipe.shape, recipe.temperature, problem.Z
+        )
 
 
 def trained_network(problem: Problem, recipe: Recipe, state: dict[str, NDArray[Any]]) -> SoftNeighbourhood:

@@ -1,329 +1,66 @@
 """NeighbourhoodClassifier and NeighbourhoodRegressor: nearest neighbours in a space that is learned so that neighbours answer alike.
 
-The soft side is `neighbour_network`, its training `neighbour_training` and `neighbour_fit`, the exact model `neighbour_model`.
+What they share is `neighbour_estimator`; the soft side is `neighbour_network`, its training `neighbour_training` and `neighbour_fit`, the
+exact model `neighbour_model`.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import warnings
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from hardgrad.core.errors import DataError, HardgradWarning, ParameterError
-from hardgrad.core.gap import GapReport
-from hardgrad.tabular.neighbour_features import Scaling, fit_scaling, neighbour_schema
-from hardgrad.tabular.neighbour_fit import (
-    Answers,
-    Candidate,
-    assemble,
-    compare,
-    held_out,
-    soft_answers,
-    train_candidates,
-)
-from hardgrad.tabular.neighbour_model import Neighbourhood, standardised
-from hardgrad.tabular.neighbour_network import EncoderShape
-from hardgrad.tabular.neighbour_training import Problem, Recipe, with_embedding
-from hardgrad.tabular.schema import TableSchema
-from hardgrad.tabular.table_estimator import TableClassifier, TableEstimator, TableRegressor
-from hardgrad.train.loop import Hardware
-from hardgrad.train.progress import Event, listen
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-WHOLE = ("dim", "d_block", "batch_size", "max_candidates", "max_iter", "n_iter_no_change")
-
-
-class NeighbourhoodBase(TableEstimator):
-    """Shared half of `NeighbourhoodClassifier` and `NeighbourhoodRegressor`; parameters are documented there."""
-
-    def __init__(
-        self,
-        dim: int = 128,
-        *,
-        n_blocks: int = 0,
-        d_block: int = 512,
-        dropout: float = 0.1,
-        embedding: str | None = None,
-        encoder: str = "given",
-        temperature: float = 1.0,
-        sample_rate: float = 0.5,
-        max_candidates: int = 4096,
-        learning_rate: float = 0.01,
-        weight_decay: float = 2e-4,
-        batch_size: int = 256,
-        max_iter: int = 100,
-        n_iter_no_change: int = 20,
-        validation_fraction: float = 0.2,
-        random_state: Any = None,
-        n_jobs: int | None = None,
-        device: str = "auto",
-        verbose: int = 0,
-    ) -> None:
-        self.dim = dim
-        self.n_blocks = n_blocks
-        self.d_block = d_block
-        self.dropout = dropout
-        self.embedding = embedding
-        self.encoder = encoder
-        self.temperature = temperature
-        self.sample_rate = sample_rate
-        self.max_candidates = max_candidates
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.n_iter_no_change = n_iter_no_change
-        self.validation_fraction = validation_fraction
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.device = device
-        self.verbose = verbose
-
-    # --- fit -----------------------------------------------------------------------------------------------------------------
-    def _encode_training(self, X: Any, *arguments: Any, **options: Any) -> tuple[TableSchema, Floats]:
-        schema, encoded = super()._encode_training(X, *arguments, **options)
-        self.schema_, encoded = neighbour_schema(schema, encoded, X)
-        return self.schema_, encoded
-
-    def _learn(
-        self,
-        schema: TableSchema,
-        X: Floats,
-        Y: Floats,
-        weight: Floats,
-        votes: Floats,
-        answers: Answers,
-        seed: int,
-    ) -> Self:
-        """Train on encoded rows X with answers Y, of positive weight; remember the soft and the exact model and the gap."""
-        if len(X) < 2:
-            raise DataError(
-                f"{type(self).__name__} got {len(X)} sample (row) of positive weight; expected at least 2: a row has no neighbour but itself."
-            )
-        scaling = fit_scaling(schema, X, weight)
-        Z = standardised(X, scaling.mean, scaling.scale)
-        classes = Y.argmax(axis=1) if answers.classes else None
-        held = held_out(classes, len(X), self.validation_fraction, seed)
-        problem = Problem(
-            Z, Y, weight / weight.mean(), votes / votes.mean(), held, scaling.numbers, bool(answers.classes)
-        )
-        events: list[Event] = []
-        with listen(events.append), listen(self._print_event):
-            candidates, self.interrupted_ = train_candidates(
-                problem, self._recipes(seed, len(scaling.numbers)), self._hardware()
-            )
-        best = min(candidates, key=lambda candidate: candidate.verdict.hard)
-        self._remember(problem, scaling, best, answers, schema, X)
-        self.history_ = [vars(event) | {"gap": _difference(event)} for event in events]
-        self.candidates_ = [
-            {
-                "encoder": c.name,
-                "metric": self.metric_,
-                "value": self._shown(c, answers),
-                "k": c.verdict.k,
-                "chosen": c is best,
-            }
-            for c in candidates
-        ]
-        if self.interrupted_:
-            warnings.warn(
-                f"{type(self).__name__} was interrupted and finished with the best of {best.passes} passes over the rows. Fit again, "
-                "without interrupting, for the whole training.",
-                HardgradWarning,
-                stacklevel=3,
-            )
-        return self
-
-    def _shown(self, candidate: Candidate, answers: Answers) -> float:
-        """The metric of a candidate in units of the target, for targets of one scale."""
-        loss = candidate.verdict.hard
-        return loss if answers.classes else float(np.sqrt(loss * np.mean(answers.scale**2)))
-
-    def _remember(
-        self,
-        problem: Problem,
-        scaling: Scaling,
-        best: Candidate,
-        answers: Answers,
-        schema: TableSchema,
-        X: Floats,
-    ) -> None:
-        self.artifact_ = assemble(schema, scaling, best, problem, answers, X)
-        self.soft_ = best.network
-        self.soft_.artifact = self.artifact_
-        self.n_iter_ = max(1, best.passes)
-        self.metric_ = "log_loss" if answers.classes else "rmse"
-        self._problem, self._answers, self._seed = problem, answers, best.recipe.seed
-        self.gap_: GapReport | None = None
-        if len(problem.held):
-            known, held = self._without(problem.held), problem.held
-            self.gap_ = compare(
-                self.soft_, known, known, X[held], answers.values(problem.Y[held]), problem.weight[held]
-            )
-
-    def _without(self, rows: Ints) -> Neighbourhood:
-        """The exact model that does not remember some of the rows."""
-        model, kept = self.artifact_, np.setdiff1d(np.arange(len(self.artifact_.memory)), rows)
-        return dataclasses.replace(
-            model,
-            memory=model.memory[kept],
-            values=model.values[kept],
-            votes=model.votes[kept],
-            k=min(model.k, len(kept)),
-        )
-
-    def _hardware(self) -> Hardware:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jobs = 1 if self.n_jobs is None else int(self.n_jobs)
-        return Hardware(self.device, 1, max(1, cores + 1 + jobs) if jobs < 0 else max(1, jobs))
-
-    def _recipes(self, seed: int, n_numbers: int) -> list[Recipe]:
-        shape = EncoderShape(
-            int(self.dim),
-            int(self.n_blocks),
-            int(self.d_block),
-            float(self.dropout),
-            self.embedding or "none",
-        )
-        shapes = [shape]
-        if self.encoder == "auto":
-            shapes = [dataclasses.replace(shape, embedding="none", n_blocks=0), with_embedding(shape)]
-        return [
-            Recipe(
-                each, float(self.temperature), float(self.sample_rate), int(self.max_candidates), float(self.learning_rate),
-                float(self.weight_decay), int(self.batch_size), int(self.max_iter), int(self.n_iter_no_change), seed, f"neighbours-{i}",
-            )
-            for i, each in enumerate(shapes)
-        ]  # fmt: skip
-
-    def _check_parameters(self) -> None:
-        def require(fine: bool, name: str, expected: str) -> None:
-            if not fine:
-                raise ParameterError(
-                    f"{type(self).__name__}() got {name}={getattr(self, name)!r}; expected {expected}."
-                )
-
-        for name in WHOLE:
-            require(_is_whole(getattr(self, name), 1), name, "a whole number of at least 1")
-        require(_is_whole(self.n_blocks, 0), "n_blocks", "a whole number of at least 0")
-        require(
-            self.embedding in (None, "periodic", "piecewise"), "embedding", "None, 'periodic' or 'piecewise'"
-        )
-        require(self.encoder in ("given", "auto"), "encoder", "'given' or 'auto'")
-        require(0 <= self.dropout < 1, "dropout", "a share from 0 to below 1")
-        require(0 < self.sample_rate <= 1, "sample_rate", "a share above 0 and up to 1")
-        require(0 <= self.validation_fraction <= 0.5, "validation_fraction", "a share from 0 to 0.5")
-        require(0 < self.temperature < np.inf, "temperature", "a positive number")
-        require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
-        require(0 <= self.weight_decay < np.inf, "weight_decay", "a number that is not negative")
-
-    # --- the fitted model ----------------------------------------------------------------------------------------------------
-    def harden(
-        self, k: int | str = "auto", prototypes: float | None = None, *, dtype: str = "float32"
-    ) -> Neighbourhood:
-        """Return the exact `Neighbourhood` artifact: NumPy only, savable.
-
-        Parameters
-        ----------
-        k : neighbours that vote; "auto" is the number with the least loss on held-out rows.
-        prototypes : rows to remember in place of all training rows, as a number or, below 1, as a share of them: a smaller and faster
-            model, trained to answer alike.
-        dtype : "float32" or "float16", of the remembered rows.
-
-        Raises
-        ------
-        ParameterError : k or prototypes are out of range, or float16 cannot hold the rows.
-        """
-        model: Neighbourhood = super().harden()
-        if prototypes is not None:
-            model = self._condensed(prototypes)
-        if k != "auto":
-            if not _is_whole(k, 1) or int(k) > len(model.memory):
-                raise ParameterError(
-                    f"harden() got k={k!r}; expected 'auto' or a number from 1 to the {len(model.memory)} rows remembered."
-                )
-            model = dataclasses.replace(model, k=int(k))
-        if dtype not in ("float32", "float16"):
-            raise ParameterError(f"harden() got dtype={dtype!r}; expected 'float32' or 'float16'.")
-        if dtype == "float16":
-            if np.abs(model.memory).max() > np.finfo(np.float16).max:
-                raise ParameterError(
-                    "harden() got dtype='float16', which cannot hold the remembered rows. Take 'float32'."
-                )
-            model = dataclasses.replace(model, memory=model.memory.astype(np.float16))
-        return model
-
-    def _condensed(self, prototypes: float) -> Neighbourhood:
-        from hardgrad.tabular.neighbour_prototypes import condense
-
-        rows, least = len(self.artifact_.memory), max(1, len(self._answers.classes))
-        fine = (
-            isinstance(prototypes, (int, float, np.number))
-            and not isinstance(prototypes, bool)
-            and prototypes > 0
-        )
-        count = max(least, round(prototypes * rows)) if fine and prototypes < 1 else prototypes
-        if not fine or count != int(count) or not least <= count <= rows:
-            raise ParameterError(
-                f"harden() got prototypes={prototypes!r}; expected a share below 1, or a whole number from {least} to {rows}."
-            )
-        return condense(
-            self.artifact_, self._problem, self._answers, int(count), self._seed, self._hardware()
-        )
-
-    def explain(self, X: Any) -> tuple[Ints, Floats]:
-        """Return which training rows decide each prediction, and with what share of the vote.
-
-        Parameters
-        ----------
-        X : rows [n].
-
-        Returns
-        -------
-        rows, shares : int64 [n, k], numbers of training rows, nearest first; float64 [n, k], each row sums to 1.
-        """
-        check_is_fitted(self)
-        number, share = self.artifact_.neighbours_encoded(self._read(X))
-        return self.rows_[number], share
-
-    def measure_gap(
-        self, X: Any, y: Any, sample_weight: Any = None, *, model: Neighbourhood | None = None
-    ) -> GapReport:
-        """Measure the vote of all training rows (soft) against an exact model, on rows that were not learned from.
-
-        Parameters
-        ----------
-        X, y, sample_weight : the rows.
-        model : what `harden` gave; by default what it gives without arguments.
-
-        Returns
-        -------
-        report : of log-loss or RMSE. Its detail holds the accuracies of a classification, k, the number of remembered rows, bytes, and
-            microseconds a query.
-        """
-        check_is_fitted(self)
-        encoded, Y = self._read(X), self._known_answers(y)
-        check_consistent_length(encoded, Y)
-        hard = self.artifact_ if model is None else model
-        return compare(self.soft_, self.artifact_, hard, encoded, Y, self._weights(sample_weight, len(Y)))
-
-    def _soft_raw(self, X: Any) -> Floats:
-        """Raw scores of the soft model: all training rows vote."""
-        check_is_fitted(self)
-        return soft_answers(self.soft_, self.artifact_, self._read(X))
-
-    def _known_answers(self, y: Any) -> Floats:
-        raise NotImplementedError
+from hardgrad.core.errors import DataError
+from hardgrad.tabular.neighbour_estimator import Floats, NeighbourhoodBase
+from hardgrad.tabular.neighbour_fit import Answers
+from hardgrad.tabular.table_estimator import TableClassifier, TableRegressor
 
 
 class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
     """Classify by the votes of the nearest training rows, in a space learned for it; every prediction names the rows it comes from.
+
+    Numbers are standardised, a category has an indicator (a column of more than 32 categories has codes instead), a missing number counts
+    as the mean beside an indicator. An encoder maps rows to a space in which every row votes on every other with weight exp(-distance /
+    temperature); it is trained so that these votes are right. `predict` is the exact model: only the k nearest vote.
+
+    Parameters
+    ----------
+    dim : dimensions of the learned space.
+    class_prior_correction : divide votes by the share of their class, so that a rare class is not outvoted by mere number. The
+        probabilities are then those of equally frequent classes.
+    n_blocks : blocks behind the first, linear layer: batch normalisation, a hidden layer of `d_block` rectified units, dropout, a layer
+        back to `dim`. 0 keeps the encoder linear, which is best below a thousand rows or so.
+    d_block, dropout : of the blocks.
+    embedding : of single numbers, before the first layer: None; "periodic", cosines and sines of learned frequencies; "piecewise", the
+        share of each of 16 bins that lies below the number.
+    encoder : "given", as described by the other parameters; or "auto", which also trains the other kind (linear, or the given embedding,
+        periodic by default, with at least one block) and keeps what is better on held-out rows. `candidates_` tells of both.
+    temperature : of the votes, in the units of the distance.
+    sample_rate : share of the rows outside a batch that vote on it in one step.
+    max_candidates : most of them.
+    learning_rate, weight_decay, batch_size : of AdamW.
+    joint_normalisation : let a batch and its candidates pass the batch normalisations of blocks together; False is the authors' own way,
+        in which each is normalised by itself.
+    max_iter : passes over the training rows.
+    n_iter_no_change : passes without a better loss of the EXACT model on the held-out rows before training stops.
+    validation_fraction : share of the rows that are held out to stop, to choose k and to measure the gap; they vote in the final model.
+        Below 20 rows nothing is held out: each row is judged by the others.
+    random_state : seed; the same seed on one thread gives the same bits.
+    n_jobs : encoders trained at a time, under `encoder="auto"`; -1 is one a core.
+    device : "cpu", "cuda" or "auto".
+    verbose : print progress if positive.
+
+    Attributes
+    ----------
+    artifact_ : the exact `Neighbourhood`.
+    soft_ : the trained `SoftNeighbourhood`, a torch module.
+    rows_ : int64, numbers of the training rows that are remembered: those of positive weight.
+    gap_ : `GapReport` on the held-out rows, which do not vote there; None where none were held out.
+    candidates_ : encoders tried, with the loss of each exact model on the held-out rows (of a standardised target) and its k.
+    n_iter_ : passes after which the model was best.
+    metric_ : "log_loss" or "rmse".
+    interrupted_ : whether Ctrl-C ended training; then the model is the best until then.
+    history_ : list of progress events.
 
     Examples
     --------
@@ -331,8 +68,10 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
     >>> X, y = load_iris(return_X_y=True)
     >>> model = NeighbourhoodClassifier(dim=16, max_iter=20, random_state=0).fit(X, y)
     >>> rows, shares = model.explain(X[:1])
-    >>> rows[0, 0], round(float(shares.sum()), 6)
+    >>> int(rows[0, 0]), round(float(shares.sum()), 6)
     (0, 1.0)
+
+    Source: Ye, Yin, Zhan and Chao, 2025, Revisiting Nearest Neighbor for Tabular Data: A Deep Tabular Baseline Two Decades Later.
     """
 
     def __init__(
@@ -350,6 +89,7 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
         max_candidates: int = 4096,
         learning_rate: float = 0.01,
         weight_decay: float = 2e-4,
+        joint_normalisation: bool = True,
         batch_size: int = 256,
         max_iter: int = 100,
         n_iter_no_change: int = 20,
@@ -362,8 +102,8 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
         super().__init__(
             dim, n_blocks=n_blocks, d_block=d_block, dropout=dropout, embedding=embedding, encoder=encoder, temperature=temperature,
             sample_rate=sample_rate, max_candidates=max_candidates, learning_rate=learning_rate, weight_decay=weight_decay,
-            batch_size=batch_size, max_iter=max_iter, n_iter_no_change=n_iter_no_change, validation_fraction=validation_fraction,
-            random_state=random_state, n_jobs=n_jobs, device=device, verbose=verbose,
+            joint_normalisation=joint_normalisation, batch_size=batch_size, max_iter=max_iter, n_iter_no_change=n_iter_no_change,
+            validation_fraction=validation_fraction, random_state=random_state, n_jobs=n_jobs, device=device, verbose=verbose,
         )  # fmt: skip
         self.class_prior_correction = class_prior_correction
 
@@ -381,10 +121,10 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
         DataError : one class only, fewer than two rows, infinite numbers, weights that do not fit.
         ParameterError : a parameter outside its range.
         """
-        self._check_parameters()
+        seed = self._begin_fit()
         X, y = self._check_input(X, y)
         index = self._class_numbers(y)
-        weight, seed = self._weights(sample_weight, len(index)), self._seed_of_fit()
+        weight = self._weights(sample_weight, len(index))
         schema, encoded = self._encode_training(
             X, index, weight, task="classification", n_classes=len(self.classes_), seed=seed
         )
@@ -406,12 +146,17 @@ class NeighbourhoodClassifier(TableClassifier, NeighbourhoodBase):
         y = np.asarray(y)
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
-            raise DataError(f"y holds {unknown[0]!r}; expected labels among {self.classes_.tolist()}.")
-        return np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)]
+            raise DataError(
+                f"y holds {unknown.tolist()[0]!r}; expected labels among {self.classes_.tolist()}."
+            )
+        return np.asarray(np.eye(len(self.classes_))[np.searchsorted(self.classes_, y)])
 
 
 class NeighbourhoodRegressor(TableRegressor, NeighbourhoodBase):
     """Predict numbers by the nearest training rows, in a space learned for it; every prediction names the rows it comes from.
+
+    Parameters and attributes are those of `NeighbourhoodClassifier`, without `class_prior_correction`. The target is standardised for
+    training; there may be several.
 
     Examples
     --------
@@ -420,6 +165,8 @@ class NeighbourhoodRegressor(TableRegressor, NeighbourhoodBase):
     >>> model = NeighbourhoodRegressor(dim=16, max_iter=10, random_state=0).fit(X, y)
     >>> model.harden().k > 1
     True
+
+    Source: see `NeighbourhoodClassifier`.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -436,10 +183,10 @@ class NeighbourhoodRegressor(TableRegressor, NeighbourhoodBase):
         DataError : fewer than two rows, infinite numbers, weights that do not fit.
         ParameterError : a parameter outside its range.
         """
-        self._check_parameters()
+        seed = self._begin_fit()
         X, y = self._check_input(X, y, multi_output=True, y_numeric=True)
         Y = self._targets(y)
-        weight, seed = self._weights(sample_weight, len(Y)), self._seed_of_fit()
+        weight = self._weights(sample_weight, len(Y))
         schema, encoded = self._encode_training(X, Y, weight, task="regression", seed=seed)
         self.rows_ = np.flatnonzero(weight > 0)
         Y, weight = Y[self.rows_], weight[self.rows_]
@@ -458,11 +205,3 @@ class NeighbourhoodRegressor(TableRegressor, NeighbourhoodBase):
 
     def _known_answers(self, y: Any) -> Floats:
         return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
-
-
-def _difference(event: Event) -> float | None:
-    return None if event.soft is None or event.hard is None else event.hard - event.soft

@@ -114,7 +114,11 @@ class TableModel(Artifact):
         return [(sum(array.nbytes for array in self.arrays().values()), "byte")]
 
     def exports(self) -> dict[str, str]:
-        """Return other forms of the model as text by file name, as `{"model.sql": ...}`; none where a kind has none."""
+        """Return other forms of the model as text by file name, as `{"model.sql": ...}`; none where a kind has none.
+
+        "model.c" defines `void model_predict(const double *features, double *raw)`, of one encoded row; `hardgrad fit` compiles it, with
+        "model.h" beside it, and holds it against `predict_raw_encoded`.
+        """
         return {}
 
     # --- on disk -------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -61,6 +61,13 @@ class Hardware:
             raise ParameterError(
                 "accelerator='cuda' was asked for, but this machine has no CUDA device. Use 'cpu'."
             )
+
+    @classmethod
+    def for_jobs(cls, accelerator: str, n_jobs: int | None, devices: int = 1) -> Self:
+        """Return the hardware of scikit-learn's `n_jobs`: threads, -1 for one a core, -2 for one less, None for one."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jobs = 1 if n_jobs is None else int(n_jobs)
+        return cls(accelerator, devices, max(1, cores + 1 + jobs) if jobs < 0 else max(1, jobs))
 
 
 def under_torchrun() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -231,10 +230,7 @@ class SoftForestBase(TableEstimator):
         return penalties if self.split == "sparse_oblique" else penalties[:1]
 
     def _hardware(self) -> Hardware:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jobs = 1 if self.n_jobs is None else int(self.n_jobs)
-        threads = max(1, cores + 1 + jobs) if jobs < 0 else max(1, jobs)
-        return Hardware(self.device, int(self.devices), threads)
+        return Hardware.for_jobs(self.device, self.n_jobs, int(self.devices))
 
     # --- what is remembered --------------------------------------------------------------------------------------------------
     def _remember(
