@@ -24,6 +24,7 @@ REPRODUCTIONS = (
     "kink-audit",
     "memory-saving",
     "monotonic-sorting",
+    "network-to-tree",
     "neural-ndcg",
     "nonsmooth-training",
     "range-entropy",

@@ -15,13 +15,13 @@ _HOMES = {
     "import_forest": "hardgrad.trees.importers",
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",
-    "NetworkConversion": "hardgrad.trees.network_to_tree",
+    "NetworkConversion": "hardgrad.trees.network_tree",
     "TooManyRegionsError": "hardgrad.core.errors",
     "active_region": "hardgrad.trees.activation_regions",
-    "approximate_activation": "hardgrad.trees.network_to_tree",
-    "convert_network": "hardgrad.trees.network_to_tree",
+    "approximate_activation": "hardgrad.trees.network_tree",
+    "convert_network": "hardgrad.trees.network_tree",
     "count_regions": "hardgrad.trees.activation_regions",
-    "network_to_tree": "hardgrad.trees.network_to_tree",
+    "network_to_tree": "hardgrad.trees.network_tree",
     "plot_regions": "hardgrad.trees.activation_regions",
 }
 __all__ = sorted(_HOMES)

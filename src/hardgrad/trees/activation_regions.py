@@ -1,7 +1,7 @@
 """The linear regions of a piecewise linear network: the one of a point, all of them in a box, and their picture.
 
 How a network is walked is `network_program`, what is left of a region after a decision `polyhedron`; regions as the leaves of a tree are
-`network_to_tree`.
+`network_tree`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from hardgrad.core.errors import InputError, UnsupportedError
+from hardgrad.core.errors import HardgradError, InputError, UnsupportedError
 from hardgrad.trees.network_bends import BENDS, Affine, PiecewiseActivation, affine_argument, bend
 from hardgrad.trees.network_units import Largest, Pending, Pieces, Row, Rows
 
@@ -159,6 +159,17 @@ class NetworkProgram:
 
     # --- one node ------------------------------------------------------------------------------------------------------------
     def _run(self, node: fx.Node, values: dict[str, Any]) -> Any:
+        try:
+            return self._compute(node, values)
+        except HardgradError:
+            raise
+        except (RuntimeError, IndexError) as error:
+            raise InputError(
+                f"the network cannot take an input of shape {self.input_shape}: {error} (at {node.name!r}). Pass input_shape=, the "
+                "shape of one input without the batch."
+            ) from error
+
+    def _compute(self, node: fx.Node, values: dict[str, Any]) -> Any:
         if node.op == "placeholder":
             eye = torch.eye(self.n_inputs + 1, self.n_inputs, dtype=torch.float64)
             return Affine(eye.reshape(-1, *self.input_shape))
@@ -184,6 +195,10 @@ class NetworkProgram:
     def _finish(self, value: Any) -> Any:
         if not isinstance(value, Affine):
             raise UnsupportedError("the network must return one tensor that depends on its input.")
+        if len(value.rows) != self.n_inputs + 1:
+            raise UnsupportedError(
+                "the network changes the number of rows of a batch; it must return [batch, outputs]."
+            )
         rows = value.rows.reshape(len(value.rows), -1)
         if not self.arg_max:
             return Affine(rows)

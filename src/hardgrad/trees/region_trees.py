@@ -1,4 +1,4 @@
-"""Trees of linear regions: siblings that are one affine function become one leaf; on a line, all neighbours do. Never imports torch.
+"""Trees of linear regions: siblings that are the same tree, or leaf, become one; on a line, all equal neighbours do. Never imports torch.
 
 Trees are as deep as a network has hidden units, so that nothing here is recursive.
 """
@@ -40,11 +40,23 @@ Node = Leaf | Inner
 
 
 def same(a: Node, b: Node) -> bool:
-    """Tell whether two nodes are leaves with one affine function."""
-    if not (isinstance(a, Leaf) and isinstance(b, Leaf)):
-        return False
-    scale = max(float(np.abs(a.rows).max(initial=0.0)), float(np.abs(b.rows).max(initial=0.0)))
-    return float(np.abs(a.rows - b.rows).max(initial=0.0)) <= SAME * scale
+    """Tell whether two trees ask the same questions and have the same affine functions in their leaves."""
+    pairs = [(a, b)]
+    while pairs:
+        x, y = pairs.pop()
+        if isinstance(x, Leaf) and isinstance(y, Leaf):
+            if not _close(x.rows, y.rows):
+                return False
+        elif isinstance(x, Inner) and isinstance(y, Inner) and _close(x.row, y.row):
+            pairs += [(x.left, y.left), (x.right, y.right)]
+        else:
+            return False
+    return True
+
+
+def _close(a: Floats, b: Floats) -> bool:
+    scale = max(float(np.abs(a).max(initial=0.0)), float(np.abs(b).max(initial=0.0)))
+    return float(np.abs(a - b).max(initial=0.0)) <= SAME * scale
 
 
 def merged(steps: Sequence[Split | Region]) -> Node:

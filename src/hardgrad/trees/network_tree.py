@@ -1,4 +1,4 @@
-"""A piecewise linear network as a decision tree that is equal to it: `network_to_tree`, and piecewise linear stand-ins of smooth activations.
+"""A piecewise linear network as a decision tree that is equal to it, and piecewise linear stand-ins of smooth activations.
 
 C. Aytekin, "Neural Networks are Decision Trees", 2022. Every hidden unit asks on which of its pieces it is; what no input answers is left
 out, and siblings that are the same affine function are one leaf.
