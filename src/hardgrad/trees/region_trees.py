@@ -7,17 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from hardgrad.trees.activation_regions import Region, Split
-
 Floats = NDArray[np.float64]
 SAME = 1e-12
 """Two affine functions are one where their numbers differ by this share of the largest: rounding gives no more, and it changes no more."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A question with something on either side: row [F + 1], left where `row . (x, 1) <= 0`."""
+
+    row: Floats
+
+
+@dataclass(frozen=True)
+class Region:
+    """The affine function of a region, rows [F + 1, outputs], and a point inside where one is known."""
+
+    rows: Floats
+    witness: Floats | None
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ def merged(steps: Sequence[Split | Region]) -> Node:
     """Return the tree of splits and regions in preorder, with equal siblings merged, from the leaves up."""
     ready: list[Node] = []
     for step in reversed(steps):  # both subtrees of a split are ready before it: the left one last
-        if hasattr(step, "rows"):
+        if isinstance(step, Region):
             ready.append(Leaf(step.rows))
             continue
         left, right = ready.pop(), ready.pop()
