@@ -15,6 +15,7 @@ _HOMES = {
     "import_forest": "hardgrad.trees.importers",
     "compress": "hardgrad.trees.compression",
     "explain": "hardgrad.trees.explanation",
+    "ActiveRegion": "hardgrad.trees.activation_regions",
     "NetworkConversion": "hardgrad.trees.network_tree",
     "TooManyRegionsError": "hardgrad.core.errors",
     "active_region": "hardgrad.trees.activation_regions",
