@@ -103,6 +103,7 @@ def _half_moons(scale: Scale) -> list[Measured]:
         Measured.reported("half-moons: leaves, classes", decided.forest.n_leaves),
         *_reported("half-moons", "network", (parameters, comparisons + 1, arithmetic)),
         *_reported("half-moons", "tree of classes", costs),
+        *_reported("half-moons", "affine tree", _tree_costs(affine.forest, X)),
     ]  # fmt: skip
 
 
