@@ -240,6 +240,7 @@ def test_a_forest_without_them_is_written_as_before(tmp_path: Path) -> None:
         ({"leaf_slope": np.zeros((3, 1, 1))}, "'leaf_slope' must be of shape"),
         ({"leaf_slope": np.full((3, 1, 2), np.nan)}, "slope is not finite"),
         ({"leaf_slope": np.ones((3, 1, 2))}, "inner node has a slope"),
+        ({"leaf_slope": np.zeros((3, 1, 2))}, "every slope is 0"),
         (
             {"feature": np.array([OBLIQUE, LEAF, LEAF], dtype=np.int32), "threshold": np.zeros(3)},
             "'linear_weight'",
