@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from category_exports import codes_in_c, codes_in_duckdb
 
 from hardgrad.core.artifact import Artifact
 from hardgrad.nn.comparator_network import ComparatorNetwork
 from hardgrad.nn.gated_mlp import GatedMLP
+from hardgrad.tabular.category_table import CategoryTable
+from hardgrad.tabular.encoders import CategoricalEncoder
 from hardgrad.tabular.schema import Column
 from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
@@ -176,7 +179,47 @@ def gated_mlp_examples() -> list[Example]:
     ]
 
 
+def category_table_examples() -> list[Example]:
+    """Codes dense and sparse, of one output and of many, hashed, and a table of columns that are passed on."""
+    rng = np.random.default_rng(0)
+    letters = np.array(["a", "b", "\U0001f332", "", "it's", None], dtype=object)
+    table = {"c": rng.choice(letters, 60), "x": rng.normal(size=60), "d": rng.choice(letters[:3], 60)}
+    y = rng.normal(size=60)
+    made = {
+        "one-hot": CategoricalEncoder("one-hot"), "means": CategoricalEncoder("james-stein"), "digits": CategoricalEncoder("base-n"),
+        "hashed": CategoricalEncoder("hashing"), "contrasts": CategoricalEncoder("helmert", handle_missing="prior"),
+    }  # fmt: skip
+    tables = {name: encoder.fit(table, y).harden() for name, encoder in made.items()}
+    tables["nothing but numbers"] = CategoricalEncoder().fit({"x": [1.0, 2.0]}).harden()
+
+    def rows(seed: int) -> dict[str, np.ndarray]:
+        draw = np.random.default_rng(seed)
+        some = np.array([*letters, "unseen", "a "], dtype=object)
+        numbers = draw.choice([0.0, -0.0, np.nan, 5e-324, 1e300], 40)
+        return {"c": draw.choice(some, 40), "x": numbers, "d": draw.choice(some, 40)}
+
+    def exports(found: CategoryTable, seed: int) -> list[ExportResult]:
+        new = rows(seed)
+        expected = found.transform(new)
+
+        def differing(codes: np.ndarray) -> int:
+            return int((~np.isclose(codes, expected, rtol=0, atol=0, equal_nan=True)).any(axis=1).sum())
+
+        results = (
+            [] if found.n_hashed else [ExportResult("sql", differing(codes_in_duckdb(found, new)), None)]
+        )
+        if not has_compiler():
+            return [*results, ExportResult("c", 0, "no C compiler")]
+        return [*results, ExportResult("c", differing(codes_in_c(found, new)[0]), None)]
+
+    def answers(found: Any, new: Any) -> list[np.ndarray]:
+        return [found.transform(new), found.transform(new, sparse=True).toarray()]
+
+    return [Example(name, found, rows, answers, exports) for name, found in tables.items()]
+
+
 contract_examples: dict[str, Callable[[], list[Example]]] = {
+    "category-table": category_table_examples,
     "comparator-network": comparator_examples,
     "forest": forest_examples,
     "gated-mlp": gated_mlp_examples,

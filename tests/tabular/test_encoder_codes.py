@@ -13,7 +13,10 @@ from hardgrad.tabular.encoders import CategoricalEncoder
 
 def table(seed=0, n=600):
     rng = np.random.default_rng(seed)
-    columns = {"a": rng.choice(list("abcdefg"), n).astype(object), "b": rng.integers(0, 30, n).astype(str).astype(object)}
+    columns = {
+        "a": rng.choice(list("abcdefg"), n).astype(object),
+        "b": rng.integers(0, 30, n).astype(str).astype(object),
+    }
     number = np.array([ord(letter) for letter in columns["a"]], dtype=float)
     return columns, rng.normal(size=n) + number, (rng.random(n) < 0.2 + 0.05 * (number - 97)).astype(int)
 
@@ -30,10 +33,15 @@ def test_a_contrast_and_an_intercept_span_the_levels(kind, K):
 
 def test_weights_of_contrasts_mean_what_they_say():
     means = np.array([3.0, 5.0, 10.0, 4.0])
-    of = {kind: np.linalg.solve(np.column_stack([np.ones(4), contrast(kind, 4)]), means) for kind in ("sum", "backward-difference", "helmert")}
+    of = {
+        kind: np.linalg.solve(np.column_stack([np.ones(4), contrast(kind, 4)]), means)
+        for kind in ("sum", "backward-difference", "helmert")
+    }
     assert np.allclose(of["sum"], [5.5, -2.5, -0.5, 4.5])  # grand mean, levels less the grand mean
     assert np.allclose(of["backward-difference"], [5.5, 2.0, 5.0, -6.0])  # level less the one before
-    assert np.allclose(of["helmert"], [5.5, 2 / 2, 6 / 3, -2 / 4])  # level less the mean of those before, over their number + 1
+    assert np.allclose(
+        of["helmert"], [5.5, 2 / 2, 6 / 3, -2 / 4]
+    )  # level less the mean of those before, over their number + 1
 
 
 @pytest.mark.parametrize("base", [2, 3, 10])
@@ -63,7 +71,9 @@ def test_ordered_codes_are_those_of_a_loop():
 def test_james_stein_of_identifiers_is_the_mean():
     T = np.arange(5.0)[:, None] - 2
     for shrinkage in ("independent", "pooled"):
-        codes = TargetFormula("james-stein", 0.0, shrinkage=shrinkage).codes(level_totals(np.arange(5), T, 5), np.array([2.0]))
+        codes = TargetFormula("james-stein", 0.0, shrinkage=shrinkage).codes(
+            level_totals(np.arange(5), T, 5), np.array([2.0])
+        )
         assert np.array_equal(codes, np.full((5, 1), 2.0))
 
 
@@ -145,5 +155,8 @@ def test_codes_are_those_of_category_encoders(name):
         expected = expected.drop(columns="intercept", errors="ignore").to_numpy(dtype=float)
         assert np.abs(found - expected).max() < 1e-8
     if kind == "leave-one-out":
-        ours, there = CategoricalEncoder(kind).fit_transform(frame, y), peer.LeaveOneOutEncoder().fit_transform(frame, pandas.Series(y))
+        ours, there = (
+            CategoricalEncoder(kind).fit_transform(frame, y),
+            peer.LeaveOneOutEncoder().fit_transform(frame, pandas.Series(y)),
+        )
         assert np.abs(ours - there.to_numpy()).max() < 1e-8

@@ -13,7 +13,7 @@ from hardgrad.core.errors import DataError, ParameterError, SchemaError, Unsuppo
 from hardgrad.tabular import CategoricalEncoder, as_one_hot_weights
 from hardgrad.tabular.category_codes import balanced_folds
 from hardgrad.tabular.column_typing import TableWarning
-from hardgrad.tabular.encoder_codes import KINDS, PLAIN_KINDS, TARGET_KINDS
+from hardgrad.tabular.encoder_codes import KINDS, TARGET_KINDS
 
 CROSS_FITTED = ("target", "m-estimate", "james-stein", "woe")
 
@@ -22,7 +22,11 @@ def table(n=300, seed=0):
     rng = np.random.default_rng(seed)
     state = rng.choice(["NY", "TX", "CA", "WA"], n).astype(object)
     state[rng.random(n) < 0.1] = None
-    return {"state": state, "age": rng.normal(size=n), "shop": np.array([f"s{k}" for k in rng.integers(0, 15, n)], dtype=object)}
+    return {
+        "state": state,
+        "age": rng.normal(size=n),
+        "shop": np.array([f"s{k}" for k in rng.integers(0, 15, n)], dtype=object),
+    }
 
 
 def target(n=300, seed=1):
@@ -174,7 +178,10 @@ def test_missing_is_a_level_of_its_own():
     filled = {**X, "state": np.array(["none" if v is None else v for v in X["state"]], dtype=object)}
     for kind in KINDS:
         if kind != "hashing":  # a hash is of the text
-            assert np.array_equal(CategoricalEncoder(kind).fit(X, y).transform(X), CategoricalEncoder(kind).fit(filled, y).transform(filled))
+            assert np.array_equal(
+                CategoricalEncoder(kind).fit(X, y).transform(X),
+                CategoricalEncoder(kind).fit(filled, y).transform(filled),
+            )
 
 
 def test_missing_can_be_the_prior_or_an_error():
@@ -238,7 +245,9 @@ def test_names_that_would_repeat_get_a_number():
 
 
 # --- back, and theory ------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", ["one-hot", "ordinal", "binary", "base-n", "helmert", "sum", "backward-difference"])
+@pytest.mark.parametrize(
+    "kind", ["one-hot", "ordinal", "binary", "base-n", "helmert", "sum", "backward-difference"]
+)
 def test_codes_that_tell_all_levels_apart_read_back(kind):
     X = table()
     encoder = CategoricalEncoder(kind).fit(X)
@@ -272,9 +281,10 @@ def test_one_hot_weights_say_the_same(kind):
 @pytest.mark.parametrize(
     "options",
     [
-        {"kind": "onehot"}, {"handle_unknown": "ignore"}, {"handle_missing": "drop"}, {"smoothing": 1.0}, {"kind": "target", "smoothing": 0.0},
-        {"base": 1}, {"n_components": 0}, {"cross_fit": 1}, {"cross_fit": -1}, {"noise": -0.1}, {"shrinkage": "some"}, {"sparse_output": "no"},
-        {"target_type": "ordinal"},
+        {"kind": "onehot"}, {"handle_unknown": "ignore"}, {"handle_missing": "drop"}, {"smoothing": 1.0},
+        {"kind": "target", "smoothing": 0.0}, {"base": 1}, {"n_components": 0}, {"cross_fit": 1}, {"cross_fit": -1}, {"noise": -0.1},
+        {"shrinkage": "some"},
+        {"sparse_output": "no"}, {"target_type": "ordinal"},
     ],
 )  # fmt: skip
 def test_bad_parameters_say_what_was_got(options):
@@ -285,7 +295,8 @@ def test_bad_parameters_say_what_was_got(options):
 @pytest.mark.parametrize(
     ("kind", "y", "said"),
     [
-        ("target", None, "the target y is None"), ("target", [1.0] * 299, "the target 299"), ("woe", np.linspace(0, 1, 300), "needs classes"),
+        ("target", None, "the target y is None"), ("target", [1.0] * 299, "the target 299"),
+        ("woe", np.linspace(0, 1, 300), "needs classes"),
         ("target", np.r_[np.nan, np.arange(299)], "NaN"),
     ],
 )  # fmt: skip
