@@ -101,7 +101,8 @@ def test_columns_are_found_by_name():
 @pytest.mark.parametrize(
     "change",
     [
-        {"features": ("a", "a")}, {"features": ("a",)}, {"width": np.array([1, 1, 9], dtype=np.int32)}, {"start": np.zeros(3, dtype=np.int32)},
+        {"features": ("a", "a")}, {"features": ("a",)}, {"width": np.array([1, 1, 9], dtype=np.int32)},
+        {"start": np.zeros(3, dtype=np.int32)},
         {"place": np.array([99], dtype=np.int32)}, {"code": np.array([np.nan])}, {"refused": ((True, 0),) * 3},
         {"width": np.array([1.0, 1.0, 1.0])}, {"n_hashed": 3},
     ],

@@ -73,9 +73,9 @@ class CategoryTable(Artifact, kind="category-table"):
     def __post_init__(self) -> None:
         TableSchema(self.columns, ())  # distinct names
         for name, kind in (
-            ("width", np.int64),
-            ("start", np.int64),
-            ("place", np.int64),
+            ("width", np.int32),
+            ("start", np.int32),
+            ("place", np.int32),
             ("code", np.float64),
         ):
             array: Any = getattr(self, name)
