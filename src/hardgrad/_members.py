@@ -9,8 +9,10 @@ ARTIFACTS = {
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
+    "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
 }
 ESTIMATORS = {
+    "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
 }
@@ -25,6 +27,7 @@ REPRODUCTIONS = (
     "implicit-hyperparameters",
     "kink-audit",
     "memory-saving",
+    "meta-tree",
     "monotonic-sorting",
     "neural-ndcg",
     "nonsmooth-training",
