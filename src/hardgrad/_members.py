@@ -5,13 +5,20 @@ from __future__ import annotations
 from hardgrad.core import registry
 
 ARTIFACTS = {
+    "branch-tree": "hardgrad.trees.branch_tree:BranchTree",
     "category-table": "hardgrad.tabular.category_table:CategoryTable",
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
+    "hybrid-neighbourhood": "hardgrad.trees.hybrid_neighbourhood:HybridNeighbourhood",
+    "matching-neighbourhood": "hardgrad.trees.matching_neighbourhood:MatchingNeighbourhood",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
     "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
 }
 ESTIMATORS = {
+    "ID3Tree": "hardgrad.trees.multipath:ID3Tree",
+    "MultiPathTreePredictor": "hardgrad.trees.multipath:MultiPathTreePredictor",
+    "NearestNeighbourhoodClassifier": "hardgrad.trees.neighbourhood_estimators:NearestNeighbourhoodClassifier",
+    "NearestNeighbourhoodRegressor": "hardgrad.trees.neighbourhood_estimators:NearestNeighbourhoodRegressor",
     "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
@@ -29,6 +36,7 @@ REPRODUCTIONS = (
     "memory-saving",
     "meta-tree",
     "monotonic-sorting",
+    "multipath-trees",
     "neural-ndcg",
     "nonsmooth-training",
     "range-entropy",
