@@ -1,4 +1,4 @@
-"""BranchTree: a tree of two or many branches a node that can be walked along one path or along all. The exact artifact; never imports torch.
+"""BranchTree: a tree of two or many branches a node, walked along one path or along all. The exact artifact; never imports torch.
 
 A node that has a threshold sends a number to its first branch iff it is <= the threshold; any other node has a branch for each code (see
 `matching_codes`) that training rows had there.
@@ -77,22 +77,11 @@ class BranchTree(TableModel, kind="branch-tree"):
         freeze_arrays(self, kinds, {"counts": 2})
         MatchingCodes(self.offset, self.edge, self.exact).check(self.n_features)
         n = len(self.feature)
-        if (
-            n == 0
-            or self.counts.shape != (n, len(self.classes))
-            or len(self.classes) < 2
-            or len(self.threshold) != n
-            or len(self.default) != n
-        ):
-            raise ArtifactError(
-                "there must be nodes, each with its threshold, default and a count for each of two classes or more."
-            )
-        if not (
-            np.isfinite(self.counts).all()
-            and (self.counts >= 0).all()
-            and np.isfinite(self.n_rows).all()
-            and self.n_rows[0] > 0
-        ):
+        if n == 0 or len(self.classes) < 2 or self.counts.shape != (n, len(self.classes)):
+            raise ArtifactError("there must be nodes, each with a count for each of two classes or more.")
+        if len(self.threshold) != n or len(self.default) != n:
+            raise ArtifactError("every node needs a threshold and a default.")
+        if not ((self.counts >= 0).all() and np.isfinite(self.n_rows).all() and self.n_rows[0] > 0):
             raise ArtifactError("counts must be finite, not negative, and not zero everywhere at the root.")
         if (
             np.isinf(self.threshold).any()
@@ -264,8 +253,10 @@ class BranchTree(TableModel, kind="branch-tree"):
             keep = self._may_count(node, row, k, m, weight, least, most)
             node, row, k, m, weight = node[keep], row[keep], k[keep], m[keep], weight[keep]
         if self.combine == "weighted":
-            return shares / shares.sum(axis=1, keepdims=True)  # they sum to 1 unless mismatches are limited
-        return self._pooled(*(np.concatenate(parts) for parts in zip(*done, strict=True)), n=n)
+            return np.asarray(
+                shares / shares.sum(axis=1, keepdims=True)
+            )  # they sum to 1 unless mismatches are limited
+        return self._pooled(n, *(np.concatenate(parts) for parts in zip(*done, strict=True)))
 
     def _step(
         self,
@@ -316,11 +307,11 @@ class BranchTree(TableModel, kind="branch-tree"):
 
     def _pooled(
         self,
+        n: int,
         row: NDArray[np.int64],
         node: NDArray[np.int64],
         k: NDArray[np.int64],
         m: NDArray[np.int64],
-        n: int,
     ) -> Floats:
         """Pool the counts of leaves that are equally good, and let the next best decide ties."""
         if self.prune_margin >= 0:
@@ -336,7 +327,7 @@ class BranchTree(TableModel, kind="branch-tree"):
         counts = np.stack(
             [np.bincount(cell, weights=self.counts[node, c], minlength=n * G) for c in range(C)], axis=1
         )
-        return settle(counts.reshape(n, G, C))
+        return settle(np.asarray(counts, dtype=np.float64).reshape(n, G, C))
 
 
 class _Paths:

@@ -143,7 +143,8 @@ def hybrid_switch(
     Examples
     --------
     >>> from hardgrad.trees import ID3Tree
-    >>> X, y = {"a": ["x", "y", "z", "x"], "b": ["u", "u", "v", "v"]}, [0, 1, 1, 0]
+    >>> import pyarrow as pa
+    >>> X, y = pa.table({"a": ["x", "y", "z", "x"], "b": ["u", "u", "v", "v"]}), [0, 1, 1, 0]
     >>> hybrid_switch(ID3Tree(), X, y, max_leaf_support=2).predict({"a": ["x", "z"], "b": ["u", None]}).tolist()
     [0, 1]
 

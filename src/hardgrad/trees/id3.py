@@ -19,10 +19,10 @@ class GrownTree:
     children: list[list[tuple[int, int]]] = field(default_factory=list)
     """(code of the branch, node) of each child of each node."""
 
-    def add(self, counts: Floats) -> int:
-        """Add a leaf and return its number."""
+    def add(self, label: NDArray[np.int64], weight: Floats, n_classes: int) -> int:
+        """Add a leaf with its training rows and return its number."""
         self.feature.append(-1)
-        self.counts.append(counts)
+        self.counts.append(np.bincount(label, weights=weight, minlength=n_classes).astype(np.float64))
         self.children.append([])
         return len(self.feature) - 1
 
@@ -48,7 +48,7 @@ def grow_id3(
     """
     tree = GrownTree()
     everything = np.arange(len(label))
-    root = tree.add(np.bincount(label, weights=weight, minlength=n_classes))
+    root = tree.add(label, weight, n_classes)
     stack = [(root, everything, tuple(range(codes.shape[1])))]
     while stack:
         node, rows, features = stack.pop()
@@ -56,9 +56,8 @@ def grow_id3(
         pure = np.count_nonzero(tree.counts[node]) <= 1
         if not features or (max_depth is not None and depth >= max_depth) or (pure and not full):
             continue
-        candidates = (
-            features if full else tuple(f for f in features if (codes[rows, f] != codes[rows[0], f]).any())
-        )
+        varies = (codes[rows] != codes[rows[0]]).any(axis=0)
+        candidates = features if full else tuple(f for f in features if varies[f])
         if not candidates:
             continue
         chosen = _best_feature(codes[rows], label[rows], weight[rows], n_classes, candidates)
@@ -67,7 +66,7 @@ def grow_id3(
         value = codes[rows, chosen]
         for code in np.unique(value).tolist():
             inside = rows[value == code]
-            child = tree.add(np.bincount(label[inside], weights=weight[inside], minlength=n_classes))
+            child = tree.add(label[inside], weight[inside], n_classes)
             tree.children[node].append((code, child))
             stack.append((child, inside, rest))
     return tree
@@ -77,14 +76,14 @@ def _best_feature(
     codes: Ints, label: NDArray[np.int64], weight: Floats, n_classes: int, features: tuple[int, ...]
 ) -> int:
     """The feature of the largest information gain, which leaves the fewest bits; the first of equal ones."""
-    left = []
-    for f in features:
-        value = codes[:, f].astype(np.int64) - int(codes[:, f].min())
-        counts = np.bincount(
-            value * n_classes + label, weights=weight, minlength=(int(value.max()) + 1) * n_classes
-        )
-        left.append(_bits(counts.reshape(-1, n_classes)).sum() / weight.sum())
-    return features[int(np.argmin(np.round(left, 9)))]  # gains that mean the same must not differ by rounding
+    chosen = codes[:, list(features)].astype(np.int64)
+    chosen -= chosen.min()
+    K, F = int(chosen.max()) + 1, len(features)
+    cell = ((np.arange(F) * K + chosen) * n_classes + label[:, None]).ravel()
+    counts = np.bincount(cell, weights=np.repeat(weight, F), minlength=F * K * n_classes)
+    left = _bits(np.asarray(counts, dtype=np.float64).reshape(F * K, n_classes)).reshape(F, K).sum(axis=1)
+    # Gains that mean the same must not differ by rounding.
+    return features[int(np.argmin(np.round(left / weight.sum(), 9)))]
 
 
 def _bits(counts: Floats) -> Floats:

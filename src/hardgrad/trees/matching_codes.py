@@ -120,7 +120,8 @@ def matching_schema(
     """
     if isinstance(X, np.ndarray):
         asked = {
-            names[c] if isinstance(c, (int, np.integer)) and 0 <= c < len(names) else c for c in categorical
+            names[int(c)] if isinstance(c, (int, np.integer)) and 0 <= c < len(names) else c
+            for c in categorical
         }
         if asked - set(names):
             raise ParameterError(
@@ -129,7 +130,7 @@ def matching_schema(
         schema = TableSchema.numeric(names)
         return schema, Typing(schema.columns), [name in asked for name in names]
     arrow = to_arrow(X)
-    asked_names = [arrow.column_names[c] if isinstance(c, (int, np.integer)) else c for c in categorical]
+    asked_names = [arrow.column_names[int(c)] if isinstance(c, (int, np.integer)) else c for c in categorical]
     typing = infer_columns(arrow, categorical=asked_names)
     warn_of(typing)
     columns, features = [], []

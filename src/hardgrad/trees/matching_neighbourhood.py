@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,8 +35,8 @@ class MatchingNeighbourhood(TableModel, kind="matching-neighbourhood"):
 
     Notes
     -----
-    Rows that match equally well are a group. The classes of the best group are counted; see `hardgrad.trees.matching_codes.settle` for ties.
-    Of a regression, the mean of the best group is predicted.
+    Rows that match equally well are a group. The classes of the best group are counted; see `hardgrad.trees.matching_codes.settle` for
+    ties. Of a regression, the mean of the best group is predicted.
 
     Source: Alb, 2021, Collapsing the Decision Tree: the Concurrent Data Predictor.
     """
@@ -83,6 +84,8 @@ class MatchingNeighbourhood(TableModel, kind="matching-neighbourhood"):
             raise ArtifactError("importance must be finite and not negative.")
         if type(self.tie_break_depth) is not int or self.tie_break_depth < 0 or self.link != "identity":
             raise ArtifactError("tie_break_depth must be a number of groups, and the link 'identity'.")
+        if self.task not in ("classification", "regression"):
+            raise ArtifactError(f"task must be 'classification' or 'regression', got {self.task!r}.")
         if self.task == "classification" and (
             len(self.classes) < 2 or not np.isin(self.value, np.arange(len(self.classes))).all()
         ):
@@ -168,7 +171,7 @@ def _group_counts(
     return np.asarray(counts.reshape(n, groups + 1, C)[:, :groups])
 
 
-def freeze_arrays(artifact: Any, kinds: dict[str, type], dimensions: dict[str, int]) -> None:
+def freeze_arrays(artifact: Any, kinds: Mapping[str, Any], dimensions: Mapping[str, int]) -> None:
     """Check the dtypes and dimensions of an artifact's arrays (1 by default) and make them read-only.
 
     Raises

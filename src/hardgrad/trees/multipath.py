@@ -1,13 +1,13 @@
 """Trees walked along all paths: `ID3Tree` to grow one, `MultiPathTreePredictor` to walk any, and how far from the hard tree to go.
 
-The exact artifact is a `BranchTree`, with one path or with all. Never imports torch; the soft view is `SoftForest.from_hard(margin="sign")`.
+The exact artifact is a `BranchTree`, of one path or of all. The soft view is `SoftForest.from_hard(margin="sign")`. Never imports torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from hardgrad.core.errors import DataError, ParameterError, suggestion
 from hardgrad.tabular.table_estimator import Array, TableClassifier
-from hardgrad.trees.branch_tree import COMBINATIONS, BranchTree
+from hardgrad.trees.branch_tree import COMBINATIONS, BranchTree, Combine
 from hardgrad.trees.forest import OBLIQUE, Forest
 from hardgrad.trees.id3 import GrownTree, grow_id3
 from hardgrad.trees.matching_codes import MISSING
@@ -43,8 +43,9 @@ class ID3Tree(TableClassifier, MatchingColumns):
 
     Examples
     --------
-    >>> tree = ID3Tree().fit({"a": ["x", "y", "z", "x"], "b": ["u", "u", "v", "v"]}, [0, 1, 1, 0])
-    >>> tree.predict({"a": ["z", None], "b": ["u", "v"]}).tolist()
+    >>> import pyarrow as pa
+    >>> tree = ID3Tree().fit(pa.table({"a": ["x", "y", "z", "x"], "b": ["u", "u", "v", "v"]}), [0, 1, 1, 0])
+    >>> tree.predict(pa.table({"a": ["z", None], "b": ["u", "v"]})).tolist()
     [1, 0]
 
     Source: Quinlan, 1986, Induction of Decision Trees.
@@ -126,16 +127,16 @@ class MultiPathTreePredictor(TableClassifier):
 
     Parameters
     ----------
-    tree : a fitted tree of any kind: `ID3Tree`, a `BranchTree`, a `Forest` of one axis-aligned tree, a scikit-learn tree; or an estimator of
-        one, which is fitted to the training rows first. `ID3Tree()` by default.
+    tree : a fitted tree of any kind: `ID3Tree`, a `BranchTree`, a `Forest` of one axis-aligned tree, a scikit-learn tree; or an estimator
+        of one, which is fitted to the training rows first. `ID3Tree()` by default.
     max_mismatches : paths with more are left out, as long as the single path of the tree stays; None for no limit.
-    decay : of "weighted", from 0 (the tree itself) to 1: at a node of b branches the agreed one weighs 1 / (1 + (b - 1) decay), each other one
-        decay times as much; 1 / b where the value has no branch, the share of the training rows where it is missing.
+    decay : of "weighted", from 0 (the tree itself) to 1: at a node of b branches the agreed one weighs 1 / (1 + (b - 1) decay), each other
+        one decay times as much; 1 / b where the value has no branch, the share of the training rows where it is missing.
     combine : "weighted" adds up the class shares of all leaves by the weights of their paths; "best" pools the leaves of the fewest
-        mismatches, then of the most matches, and lets the next best decide ties; "matches" looks at matches first, which favours deep leaves
-        of the wrong branch.
-    prune_margin : of "best" and "matches": leaves that are worse than the best by more than this are not consulted, which saves time; None for
-        all.
+        mismatches, then of the most matches, and lets the next best decide ties; "matches" looks at matches first, which favours deep
+        leaves of the wrong branch.
+    prune_margin : of "best" and "matches": leaves that are worse than the best by more than this are not consulted, which saves time;
+        None for all.
 
     Attributes
     ----------
@@ -144,8 +145,9 @@ class MultiPathTreePredictor(TableClassifier):
 
     Examples
     --------
-    >>> X, y = {"a": ["x", "y", "z", "x"], "b": ["u", "u", "v", "v"]}, [0, 1, 1, 0]
-    >>> MultiPathTreePredictor(ID3Tree(), decay=0.1).fit(X, y).predict_proba({"a": ["x"], "b": ["u"]}).round(3).tolist()
+    >>> import pyarrow as pa
+    >>> X, y = pa.table({"a": ["x", "y", "z", "x"], "b": ["u", "u", "v", "v"]}), [0, 1, 1, 0]
+    >>> MultiPathTreePredictor(ID3Tree(), decay=0.1).fit(X, y).predict_proba(X.slice(0, 1)).round(3).tolist()
     [[0.833, 0.167]]
 
     Source: Alb, 2022, Interfering Paths in Decision Trees: A Note on Deodata Predictors.
@@ -173,7 +175,7 @@ class MultiPathTreePredictor(TableClassifier):
 
         Parameters
         ----------
-        X, y, sample_weight : see `NearestNeighbourhoodClassifier.fit`; to keep the leaves as they are, the rows that the tree was trained on.
+        X, y, sample_weight : see `NearestNeighbourhoodClassifier.fit`; the tree's own training rows, to keep its leaves as they are.
 
         Raises
         ------
@@ -189,7 +191,7 @@ class MultiPathTreePredictor(TableClassifier):
         self._table_fit = not isinstance(X, np.ndarray)
         counts = _recounted(shape, shape.encode(X), label, weight, len(self.classes_))
         self.tree_ = dataclasses.replace(
-            shape, counts=counts, classes=self._class_labels(), combine=self.combine, decay=float(self.decay),
+            shape, counts=counts, classes=self._class_labels(), combine=cast(Combine, self.combine), decay=float(self.decay),
             max_mismatches=-1 if self.max_mismatches is None else int(self.max_mismatches),
             prune_margin=-1 if self.prune_margin is None else int(self.prune_margin),
         )  # fmt: skip
@@ -212,7 +214,8 @@ class MultiPathTreePredictor(TableClassifier):
     def _check_parameters(self) -> None:
         if self.combine not in COMBINATIONS[1:]:
             raise ParameterError(
-                f"combine got {self.combine!r}; expected one of {', '.join(COMBINATIONS[1:])}.{suggestion(str(self.combine), COMBINATIONS[1:])}"
+                f"combine got {self.combine!r}; expected one of {', '.join(COMBINATIONS[1:])}."
+                f"{suggestion(str(self.combine), COMBINATIONS[1:])}"
             )
         if not 0 <= self.decay <= 1:
             raise ParameterError(f"decay got {self.decay!r}; expected a number from 0 to 1.")
@@ -241,6 +244,8 @@ def _shape_of(tree: Any) -> BranchTree:
         tree = import_forest(tree)
     if isinstance(tree, BranchTree):
         return tree
+    if tree.task != "classification":
+        raise ParameterError("tree got a regression; expected a tree of classes.")
     if tree.n_trees != 1 or (tree.feature == OBLIQUE).any():
         kind = "oblique nodes" if tree.n_trees == 1 else f"{tree.n_trees} trees"
         raise ParameterError(
@@ -335,7 +340,8 @@ def tune_decay(
 
     Examples
     --------
-    >>> X, y = {"a": ["x", "y", "z", "x"], "b": ["u", "u", "v", "v"]}, [0, 1, 1, 0]
+    >>> import pyarrow as pa
+    >>> X, y = pa.table({"a": ["x", "y", "z", "x"], "b": ["u", "u", "v", "v"]}), [0, 1, 1, 0]
     >>> tune_decay(MultiPathTreePredictor().fit(X, y), X, y).decay
     0.0
     """

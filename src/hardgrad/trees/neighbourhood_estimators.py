@@ -65,7 +65,8 @@ class _Neighbourhood(MatchingColumns):
         )
         if importance.shape != (F,) or not (np.isfinite(importance) & (importance >= 0)).all():
             raise ParameterError(
-                f"attribute_weights got {self.attribute_weights!r}; expected {F} finite numbers that are not negative, for {list(self.schema_.names)}."
+                f"attribute_weights got {self.attribute_weights!r}; expected {F} finite numbers that are not negative, one for each "
+                f"of {list(self.schema_.names)}."
             )
         self.neighbourhood_ = MatchingNeighbourhood(
             self.schema_, codes.offset, codes.edge, codes.exact, codes.codes(encoded), value[used], weight[used],
@@ -76,8 +77,8 @@ class _Neighbourhood(MatchingColumns):
 class NearestNeighbourhoodClassifier(TableClassifier, _Neighbourhood):
     """Predicts the majority class of the training rows that match a row in most attributes; needs no distance and no training.
 
-    For tables of categories, with or without missing values: a missing value matches nothing, and neither does one never seen. Numbers match
-    where they fall into one bin.
+    For tables of categories, with or without missing values: a missing value matches nothing, and neither does one never seen. Numbers
+    match where they fall into one bin.
 
     Parameters
     ----------
@@ -90,8 +91,9 @@ class NearestNeighbourhoodClassifier(TableClassifier, _Neighbourhood):
 
     Examples
     --------
-    >>> model = NearestNeighbourhoodClassifier().fit({"a": ["x", "x", "y"], "b": ["u", "v", "v"]}, ["no", "yes", "yes"])
-    >>> model.predict({"a": ["x", "y"], "b": ["v", None]}).tolist()
+    >>> import pyarrow as pa
+    >>> model = NearestNeighbourhoodClassifier().fit(pa.table({"a": ["x", "x", "y"], "b": ["u", "v", "v"]}), ["no", "yes", "yes"])
+    >>> model.predict(pa.table({"a": ["x", "y"], "b": ["v", None]})).tolist()
     ['yes', 'yes']
 
     Source: Alb, 2021, Collapsing the Decision Tree: the Concurrent Data Predictor.
@@ -151,8 +153,9 @@ class NearestNeighbourhoodRegressor(TableRegressor, _Neighbourhood):
 
     Examples
     --------
-    >>> model = NearestNeighbourhoodRegressor().fit({"a": ["x", "x", "y"], "b": ["u", "v", "v"]}, [1, 2, 4])
-    >>> model.predict({"a": ["x", "x"], "b": ["v", None]}).tolist()
+    >>> import pyarrow as pa
+    >>> model = NearestNeighbourhoodRegressor().fit(pa.table({"a": ["x", "x", "y"], "b": ["u", "v", "v"]}), [1, 2, 4])
+    >>> model.predict(pa.table({"a": ["x", "x"], "b": ["v", None]})).tolist()
     [2.0, 1.5]
 
     Source: Alb, 2021, Collapsing the Decision Tree: the Concurrent Data Predictor.
