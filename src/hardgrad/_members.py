@@ -5,8 +5,11 @@ from __future__ import annotations
 from hardgrad.core import registry
 
 ARTIFACTS = {
+    "branch-tree": "hardgrad.trees.branch_tree:BranchTree",
     "category-table": "hardgrad.tabular.category_table:CategoryTable",
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
+    "hybrid-neighbourhood": "hardgrad.trees.hybrid_neighbourhood:HybridNeighbourhood",
+    "matching-neighbourhood": "hardgrad.trees.matching_neighbourhood:MatchingNeighbourhood",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
     "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
@@ -14,6 +17,10 @@ ARTIFACTS = {
     "routed-experts": "hardgrad.trees.routed_experts:RoutedExperts",
 }
 ESTIMATORS = {
+    "ID3Tree": "hardgrad.trees.multipath:ID3Tree",
+    "MultiPathTreePredictor": "hardgrad.trees.multipath:MultiPathTreePredictor",
+    "NearestNeighbourhoodClassifier": "hardgrad.trees.neighbourhood_estimators:NearestNeighbourhoodClassifier",
+    "NearestNeighbourhoodRegressor": "hardgrad.trees.neighbourhood_estimators:NearestNeighbourhoodRegressor",
     "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "OptimalTreeEnsemble": "hardgrad.trees.optimal_ensemble:OptimalTreeEnsemble",
     "neighbourhood": "hardgrad.tabular.neighbour_model:Neighbourhood",
@@ -46,6 +53,7 @@ REPRODUCTIONS = (
     "monotonic-sorting",
     "neighbourhoods",
     "network-to-tree",
+    "multipath-trees",
     "neural-ndcg",
     "nonsmooth-training",
     "optimal-ensembles",

@@ -61,7 +61,21 @@ NEIGHBOURHOOD = EstimatorExample(
     },
 )  # fmt: skip
 
+MATCHING = ({"n_bins": 0}, {"binning": "log"})
 EXAMPLES = {
+    "ID3Tree": EstimatorExample(
+        {"n_bins": 2}, (*MATCHING, {"max_depth": 0}), seeded=False, measures_gap=False
+    ),
+    "MultiPathTreePredictor": EstimatorExample(
+        {}, ({"combine": "worst"}, {"decay": 2.0}, {"max_mismatches": -1}), seeded=False, measures_gap=False
+    ),
+    "NearestNeighbourhoodClassifier": EstimatorExample(
+        {},
+        (*MATCHING, {"tie_break_depth": -1}, {"attribute_weights": [-1.0]}),
+        seeded=False,
+        measures_gap=False,
+    ),
+    "NearestNeighbourhoodRegressor": EstimatorExample({}, MATCHING, seeded=False, measures_gap=False),
     "MetaTreeClassifier": EstimatorExample(
         quick={},
         bad=({"max_depth": 0}, {"n_estimators": 0}, {"context_size": 1}, {"checkpoint": 7}),

@@ -12,12 +12,24 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from category_exports import codes_in_c, codes_in_duckdb
+from sklearn.tree import DecisionTreeClassifier
 
 from hardgrad.core.artifact import Artifact
 from hardgrad.nn.comparator_network import ComparatorNetwork
 from hardgrad.nn.gated_mlp import GatedMLP
+from hardgrad.tabular.category_table import CategoryTable
+from hardgrad.tabular.encoders import CategoricalEncoder
 from hardgrad.tabular.neighbour_model import Neighbourhood
 from hardgrad.tabular.schema import Column, Feature, TableSchema
+from hardgrad.trees import (
+    ID3Tree,
+    MultiPathTreePredictor,
+    NearestNeighbourhoodClassifier,
+    NearestNeighbourhoodRegressor,
+    hybrid_switch,
+)
 from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights
@@ -392,7 +404,100 @@ def run_neighbourhood_in_c(model: Neighbourhood, X: np.ndarray) -> list[np.ndarr
     return [raw, number, share]
 
 
+def category_table_examples() -> list[Example]:
+    """Codes dense and sparse, of one output and of many, hashed, and a table of columns that are passed on."""
+    rng = np.random.default_rng(0)
+    letters = np.array(["a", "b", "\U0001f332", "", "it's", None], dtype=object)
+    table = {"c": rng.choice(letters, 60), "x": rng.normal(size=60), "d": rng.choice(letters[:3], 60)}
+    y = rng.normal(size=60)
+    made = {
+        "one-hot": CategoricalEncoder("one-hot"), "means": CategoricalEncoder("james-stein"), "digits": CategoricalEncoder("base-n"),
+        "hashed": CategoricalEncoder("hashing"), "contrasts": CategoricalEncoder("helmert", handle_missing="prior"),
+    }  # fmt: skip
+    tables = {name: encoder.fit(table, y).harden() for name, encoder in made.items()}
+    tables["nothing but numbers"] = CategoricalEncoder().fit({"x": [1.0, 2.0]}).harden()
+
+    def rows(seed: int) -> dict[str, np.ndarray]:
+        draw = np.random.default_rng(seed)
+        some = np.array([*letters, "unseen", "a "], dtype=object)
+        numbers = draw.choice([0.0, -0.0, np.nan, 5e-324, 1e300], 40)
+        return {"c": draw.choice(some, 40), "x": numbers, "d": draw.choice(some, 40)}
+
+    def exports(found: CategoryTable, seed: int) -> list[ExportResult]:
+        new = rows(seed)
+        expected = found.transform(new)
+
+        def differing(codes: np.ndarray) -> int:
+            return int((~np.isclose(codes, expected, rtol=0, atol=0, equal_nan=True)).any(axis=1).sum())
+
+        results = (
+            [] if found.n_hashed else [ExportResult("sql", differing(codes_in_duckdb(found, new)), None)]
+        )
+        if not has_compiler():
+            return [*results, ExportResult("c", 0, "no C compiler")]
+        return [*results, ExportResult("c", differing(codes_in_c(found, new)[0]), None)]
+
+    def answers(found: Any, new: Any) -> list[np.ndarray]:
+        return [found.transform(new), found.transform(new, sparse=True).toarray()]
+
+    return [Example(name, found, rows, answers, exports) for name, found in tables.items()]
+
+
+def matching_examples(kind: str) -> list[Example]:
+    """Rows and trees of categories, of numbers, of both, with missing values in training and without."""
+    rng = np.random.default_rng(0)
+    letters = np.array(["a", "b", "\U0001f332", "", None], dtype=object)
+
+    def rows(seed: int, n: int = 40) -> pa.Table:
+        draw = np.random.default_rng(seed)
+        c, d = (draw.choice(np.array([*letters, "z"] if seed else letters, dtype=object), n) for _ in "cd")
+        x = draw.choice([0.0, -0.0, 1.5, -3.0, 1e300, np.nan], n)
+        return pa.table(
+            {"c": pa.array(c.tolist(), pa.string()), "x": x, "d": pa.array(d.tolist(), pa.string())}
+        )
+
+    table, y = rows(0, 60), rng.integers(0, 3, 60)
+    X = np.nan_to_num(rng.normal(size=(60, 3)))
+    near, tree = NearestNeighbourhoodClassifier, ID3Tree(max_depth=2)
+    made: dict[str, dict[str, Any]] = {
+        "matching-neighbourhood": {
+            "classes": near().fit(table, y).harden(),
+            "weights": near(attribute_weights=[1.0, 0.5, 2.0], tie_break_depth=1).fit(table, np.array(list("pqr"))[y]).harden(),
+            "values": NearestNeighbourhoodRegressor(binning="frequency").fit(table, rng.normal(size=60)).harden(),
+        },
+        "branch-tree": {
+            "one path": ID3Tree(full=True).fit(table, y).harden(),
+            "weighted": MultiPathTreePredictor(tree, decay=0.2).fit(table, y).harden(),
+            "best": MultiPathTreePredictor(tree, combine="best", max_mismatches=1).fit(table, y).harden(),
+            "matches": MultiPathTreePredictor(tree, combine="matches", prune_margin=1).fit(table, y).harden(),
+            "thresholds": MultiPathTreePredictor(DecisionTreeClassifier(max_depth=3), decay=0.5).fit(X, y % 2 == 0).harden(),
+        },
+        "hybrid-neighbourhood": {
+            "branches": hybrid_switch(tree, table, y, 20.0),
+            "thresholds": hybrid_switch(DecisionTreeClassifier(max_depth=3), X, y, 15.0),
+        },
+    }  # fmt: skip
+
+    def input_of(artifact: Any, seed: int) -> Any:
+        return (
+            np.random.default_rng(seed).normal(size=(30, 3)) if artifact.schema.is_matrix else rows(seed + 1)
+        )
+
+    def answers(artifact: Any, given: Any) -> list[np.ndarray]:
+        said = [artifact.predict_raw(given), artifact.predict(given)]
+        return [*said, artifact.predict_proba(given)] if artifact.task == "classification" else said
+
+    return [
+        Example(name, found, lambda seed, a=found: input_of(a, seed), answers, lambda *_: [])  # type: ignore[misc]
+        for name, found in made[kind].items()
+    ]
+
+
 contract_examples: dict[str, Callable[[], list[Example]]] = {
+    "branch-tree": lambda: matching_examples("branch-tree"),
+    "hybrid-neighbourhood": lambda: matching_examples("hybrid-neighbourhood"),
+    "matching-neighbourhood": lambda: matching_examples("matching-neighbourhood"),
+    "category-table": category_table_examples,
     "comparator-network": comparator_examples,
     "meta-tree-weights": meta_tree_examples,
     "forest": forest_examples,

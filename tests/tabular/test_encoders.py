@@ -281,9 +281,10 @@ def test_one_hot_weights_say_the_same(kind):
 @pytest.mark.parametrize(
     "options",
     [
-        {"kind": "onehot"}, {"handle_unknown": "ignore"}, {"handle_missing": "drop"}, {"smoothing": 1.0}, {"kind": "target", "smoothing": 0.0},
-        {"base": 1}, {"n_components": 0}, {"cross_fit": 1}, {"cross_fit": -1}, {"noise": -0.1}, {"shrinkage": "some"}, {"sparse_output": "no"},
-        {"target_type": "ordinal"},
+        {"kind": "onehot"}, {"handle_unknown": "ignore"}, {"handle_missing": "drop"}, {"smoothing": 1.0},
+        {"kind": "target", "smoothing": 0.0}, {"base": 1}, {"n_components": 0}, {"cross_fit": 1}, {"cross_fit": -1}, {"noise": -0.1},
+        {"shrinkage": "some"},
+        {"sparse_output": "no"}, {"target_type": "ordinal"},
     ],
 )  # fmt: skip
 def test_bad_parameters_say_what_was_got(options):
@@ -294,7 +295,8 @@ def test_bad_parameters_say_what_was_got(options):
 @pytest.mark.parametrize(
     ("kind", "y", "said"),
     [
-        ("target", None, "the target y is None"), ("target", [1.0] * 299, "the target 299"), ("woe", np.linspace(0, 1, 300), "needs classes"),
+        ("target", None, "the target y is None"), ("target", [1.0] * 299, "the target 299"),
+        ("woe", np.linspace(0, 1, 300), "needs classes"),
         ("target", np.r_[np.nan, np.arange(299)], "NaN"),
     ],
 )  # fmt: skip

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hardgrad.export.c import CSource
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
 
 
 def category_hash(text: str, n_components: int) -> int:
@@ -45,11 +46,11 @@ class CategoryTable(Artifact, kind="category-table"):
     ----------
     columns : the raw columns, in order.
     features : names of the outputs, those of the first column first.
-    width : int64 [columns], outputs of each column; 1 for one that is passed on.
-    start : int64 [rows + 1], where the entries of each row of the table begin.
-    place : int64 [entries], the output of each entry.
+    width : int32 [columns], outputs of each column; 1 for one that is passed on.
+    start : int32 [rows + 1], where the entries of each row of the table begin.
+    place : int32 [entries], the output of each entry.
     code : float64 [entries], its value; finite.
-    refused : bool [columns, 2], whether an unseen category, or a missing value, is an error.
+    refused : for each column, whether an unseen category, and whether a missing value, is an error.
     n_hashed : unseen categories are hashed to so many outputs a column (see `category_hash`); 0 where their row of the table counts.
 
     Examples
@@ -62,32 +63,47 @@ class CategoryTable(Artifact, kind="category-table"):
 
     columns: tuple[Column, ...]
     features: tuple[str, ...]
-    width: NDArray[np.int64]
-    start: NDArray[np.int64]
-    place: NDArray[np.int64]
+    width: Ints
+    start: Ints
+    place: Ints
     code: Floats
-    refused: NDArray[np.bool_]
+    refused: tuple[tuple[bool, bool], ...]
     n_hashed: int = 0
 
     def __post_init__(self) -> None:
         TableSchema(self.columns, ())  # distinct names
-        rows = int(self.first_row[-1])
-        if any(not isinstance(name, str) for name in self.features) or len(set(self.features)) != len(
-            self.features
+        for name, kind in (
+            ("width", np.int32),
+            ("start", np.int32),
+            ("place", np.int32),
+            ("code", np.float64),
         ):
-            raise ArtifactError(f"feature names must be distinct texts, got {self.features}.")
-        if self.width.shape != (len(self.columns),) or int(self.width.sum()) != len(self.features):
-            raise ArtifactError("width must be the number of outputs of each column.")
+            array: Any = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != 1:
+                raise ArtifactError(f"{name} must be a list of {np.dtype(kind).name} numbers.")
+            if array.flags.writeable:
+                array = array.copy()
+                array.flags.writeable = False
+                object.__setattr__(self, name, array)
+        names: tuple[object, ...] = self.features
+        if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
+            raise ArtifactError(f"feature names must be distinct texts, got {names}.")
+        flags = [flag for pair in self.refused for flag in pair]
+        if len(flags) != 2 * len(self.columns) or any(type(flag) is not bool for flag in flags):
+            raise ArtifactError("refused must be two truth values a column.")
         if (
-            self.start.shape != (rows + 1,)
-            or (rows and self.start[0] != 0)
-            or (np.diff(self.start) < 0).any()
+            len(self.width) != len(self.columns)
+            or int(self.width.sum()) != len(names)
+            or (self.width < 0).any()
         ):
+            raise ArtifactError("width must be the number of outputs of each column.")
+        rows = int(self.first_row[-1])
+        if len(self.start) != rows + 1 or self.start[0] != 0 or (np.diff(self.start) < 0).any():
             raise ArtifactError(f"start must rise from 0 over {rows} rows.")
         if not len(self.place) == len(self.code) == int(self.start[-1]) or not np.isfinite(self.code).all():
             raise ArtifactError("every entry needs an output and a finite code.")
-        if self.refused.shape != (len(self.columns), 2) or self.refused.dtype != np.bool_:
-            raise ArtifactError("refused must be two truth values a column.")
+        if type(self.n_hashed) is not int or self.n_hashed < 0:
+            raise ArtifactError(f"n_hashed must be a number of outputs, got {self.n_hashed!r}.")
         for c, column in enumerate(self.columns):
             self._check_column(c, column)
 
@@ -194,7 +210,7 @@ class CategoryTable(Artifact, kind="category-table"):
     def _refuse(self, c: int, number: NDArray[np.int64], values: Any) -> None:
         column = self.columns[c]
         for which, wrong in enumerate((number == len(column.categories), number < 0)):
-            if self.refused[c, which] and wrong.any():
+            if self.refused[c][which] and wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
                 got = (
                     "a missing value"
@@ -297,10 +313,21 @@ class CategoryTable(Artifact, kind="category-table"):
     def metadata_to_json(self) -> dict[str, Any]:
         """Return columns and names in a form that `json` can write."""
         columns = [{**asdict(column), "categories": list(column.categories)} for column in self.columns]
-        return {"columns": columns, "features": list(self.features), "n_hashed": self.n_hashed}
+        refused = [list(pair) for pair in self.refused]
+        return {
+            "columns": columns,
+            "features": list(self.features),
+            "refused": refused,
+            "n_hashed": self.n_hashed,
+        }
 
     @classmethod
     def metadata_from_json(cls, metadata: dict[str, Any]) -> dict[str, Any]:
         """Invert `metadata_to_json`."""
         columns = tuple(Column(c["name"], c["kind"], tuple(c["categories"])) for c in metadata["columns"])
-        return {"columns": columns, "features": tuple(metadata["features"]), "n_hashed": metadata["n_hashed"]}
+        return {
+            "columns": columns,
+            "features": tuple(metadata["features"]),
+            "refused": tuple((unseen, missing) for unseen, missing in metadata["refused"]),
+            "n_hashed": metadata["n_hashed"],
+        }

@@ -33,7 +33,7 @@ def to_sql(
             "SQL has no hash that all engines agree on, so that a category which was not seen has no code there. Fit with "
             "handle_unknown='zero', or use to_c()."
         )
-    if found.refused.any():
+    if any(unseen or missing for unseen, missing in found.refused):
         raise ExportError(
             "a SELECT cannot refuse a row. Fit with handle_unknown='prior' or 'zero' and handle_missing='category' or 'prior'."
         )
@@ -191,7 +191,7 @@ def _category_lines(found: CategoryTable, name: str, i: int, value: str) -> list
     known = f"{name}_categories_{i}" if K else "0"
     lines = [f"    k = {name}_category({value}, {known}, {K});"]
     for which, test in enumerate((f"k == {K}", "k < 0")):
-        if found.refused[i, which]:
+        if found.refused[i][which]:
             lines.append(f"    if ({test})\n        return {i + 1};")
     copy = f"{name}_copy({first} + (k < 0 ? {K + 1} : k), x);"
     if not found.n_hashed:

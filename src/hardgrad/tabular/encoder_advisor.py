@@ -17,6 +17,9 @@ FAMILIES = ("affine", "tree", "distance")
 ENOUGH_ROWS = 10.0
 """Rows a level needs, on average, for a weight of its own."""
 FEW_LEVELS = 4
+TARGET = "m-estimate"
+"""The target code that is recommended: scikit-learn's `TargetEncoder`. Where levels have few rows, "target" and "james-stein" shrink some
+much more than others, and so change their order."""
 _TREES = ("tree", "forest", "boost", "lgbm", "xgb", "catboost", "bagging")
 _DISTANCES = ("neighbor", "neighbour", "gaussianprocess", "kernelridge", "centroid")
 
@@ -110,12 +113,13 @@ class _Reader(TableTransformer):
 
 
 def _rule(family: str, min_aspl: float, most_levels: int, enough: float) -> tuple[str, str]:
+    """Return kind and reason. Of the target family always `TARGET`."""
     if family == "affine":
         if min_aspl >= enough:
             return "one-hot", (
                 f"an affine model gives each level its own weight, and every column has at least {enough:g} rows a level ({min_aspl:.1f})."
             )
-        return "target", (
+        return TARGET, (
             f"a column has {min_aspl:.1f} rows a level, fewer than {enough:g}: too few for a weight each, so that target codes share one."
         )
     if family == "tree":
@@ -124,10 +128,10 @@ def _rule(family: str, min_aspl: float, most_levels: int, enough: float) -> tupl
                 "one-hot",
                 f"no column has more than {FEW_LEVELS} levels, which a tree splits off one by one.",
             )
-        return "target", (
+        return TARGET, (
             f"a column has {most_levels} levels: a threshold on their target means is the best split of them into two sets."
         )
-    return "target", "a model of distances needs few columns on one scale: target codes, standardised."
+    return TARGET, "a model of distances needs few columns on one scale: target codes, standardised."
 
 
 def model_family(model: Any) -> str:

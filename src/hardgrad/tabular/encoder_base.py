@@ -81,7 +81,7 @@ class TableTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _open(self, X: Any) -> Any:
         """Check the table to learn from, remember its columns and return it as Arrow."""
         arrow = to_arrow(self._check(X, reset=True))
-        if is_table(X) or isinstance(X, Mapping):
+        if _has_columns(X):
             self.feature_names_in_ = np.array(arrow.column_names, dtype=object)
             self.n_features_in_ = len(arrow.column_names)
         if arrow.num_rows == 0:
@@ -90,7 +90,7 @@ class TableTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _check(self, X: Any, *, reset: bool) -> Any:
         """Let scikit-learn check what it can: arrays, and frames of numbers."""
-        plain = not is_table(X) and not isinstance(X, Mapping)
+        plain = not _has_columns(X)
         if plain or all_numbers(X):
             checked = validate_data(self, X, dtype=None, ensure_all_finite="allow-nan", reset=reset)
             return checked if plain else X
@@ -122,6 +122,11 @@ class TableTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 )
             found.add(name)
         return found
+
+
+def _has_columns(X: Any) -> bool:
+    """Tell whether X has named columns; a sparse matrix of keys is a mapping, and has none."""
+    return (is_table(X) or isinstance(X, Mapping)) and not hasattr(X, "toarray")
 
 
 def read_target(y: Any, n: int, target_type: str, who: str) -> tuple[str, NDArray[Any] | None, Floats]:

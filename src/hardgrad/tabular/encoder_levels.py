@@ -150,10 +150,10 @@ def side_by_side(parts: Sequence[CodedColumn], n_hashed: int = 0) -> CategoryTab
     return CategoryTable(
         tuple(part.column for part in parts),
         tuple(features),
-        np.array([len(part.names) for part in parts], dtype=np.int64),
-        np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64),
-        np.concatenate(places).astype(np.int64),
+        np.array([len(part.names) for part in parts], dtype=np.int32),
+        np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int32),
+        np.concatenate(places).astype(np.int32),
         np.concatenate(values).astype(np.float64),
-        np.array([part.refused for part in parts], dtype=np.bool_).reshape(len(parts), 2),
+        tuple(part.refused for part in parts),
         n_hashed,
     )

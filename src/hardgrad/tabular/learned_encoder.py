@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from hardgrad.core.errors import ParameterError
 from hardgrad.core.gap import GapReport
+from hardgrad.core.mode import Mode, mode
 from hardgrad.core.relaxed import set_temperature
 from hardgrad.core.schedule import Schedule
 from hardgrad.tabular.category_table import CategoryTable
@@ -185,9 +186,10 @@ class LearnedEncoder(TableTransformer):
     def _measure_gap(self, rows: TargetRows, held: NDArray[np.int64]) -> GapReport:
         said = {}
         set_temperature(self.model_, self.temperature[1])
-        for which in ("soft", "hard"):
-            with torch.no_grad():
-                said[which] = rows.answers(self.model_(*rows.inputs(held, "cpu"), mode=which))
+        faces: tuple[Mode, ...] = ("soft", "hard")
+        for which in faces:
+            with torch.no_grad(), mode(which):
+                said[which] = rows.answers(self.model_(*rows.inputs(held, "cpu")))
         difference = np.abs(said["soft"] - said["hard"])
         metric, tolerance = (
             ("r2", 0.1 * float(rows.T.std())) if rows.kind == "continuous" else ("accuracy", None)

@@ -151,9 +151,9 @@ class GroupNetwork(nn.Module):
         """Return the exact codes [levels, components] of each categorical column."""
         return [part.exact_codes().cpu().numpy() for part in self.groups if isinstance(part, SoftGroups)]
 
-    def forward(self, levels: Tensor, numbers: Tensor, mode: Mode | None = None) -> Tensor:
+    def forward(self, levels: Tensor, numbers: Tensor) -> Tensor:
         """Return raw answers [n, outputs] for levels [n, columns] and standardised numbers [n, numbers]."""
-        codes = [groups(levels[:, c], mode=mode) for c, groups in enumerate(self.groups)]
+        codes = [groups(levels[:, c]) for c, groups in enumerate(self.groups)]
         answer: Tensor = self.head(torch.cat([*codes, numbers], dim=1))
         return answer
 

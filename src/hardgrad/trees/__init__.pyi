@@ -1,6 +1,7 @@
 """The names of hardgrad.trees and where they are defined; made by `make stubs`."""
 
 from hardgrad.core.errors import TooManyRegionsError as TooManyRegionsError
+from hardgrad.trees.activation_regions import ActiveRegion as ActiveRegion
 from hardgrad.trees.activation_regions import active_region as active_region
 from hardgrad.trees.activation_regions import count_regions as count_regions
 from hardgrad.trees.activation_regions import plot_regions as plot_regions
@@ -8,6 +9,7 @@ from hardgrad.trees.alignment import ForestAlignment as ForestAlignment
 from hardgrad.trees.alignment import interpolate as interpolate
 from hardgrad.trees.alignment import match_forests as match_forests
 from hardgrad.trees.alignment import merge_forests as merge_forests
+from hardgrad.trees.branch_tree import BranchTree as BranchTree
 from hardgrad.trees.compression import compress as compress
 from hardgrad.trees.distillation import DistilledTreeClassifier as DistilledTreeClassifier
 from hardgrad.trees.estimators import SoftForestClassifier as SoftForestClassifier
@@ -17,19 +19,28 @@ from hardgrad.trees.explanation import explain as explain
 from hardgrad.trees.forest import Forest as Forest
 from hardgrad.trees.forest_build import ForestBuilder as ForestBuilder
 from hardgrad.trees.forest_build import forest_from_trees as forest_from_trees
+from hardgrad.trees.hybrid_neighbourhood import HybridNeighbourhood as HybridNeighbourhood
+from hardgrad.trees.hybrid_neighbourhood import hybrid_switch as hybrid_switch
 from hardgrad.trees.importers import import_forest as import_forest
 from hardgrad.trees.interpolation import InterpolationBarrier as InterpolationBarrier
 from hardgrad.trees.interpolation import interpolation_barrier as interpolation_barrier
+from hardgrad.trees.matching_neighbourhood import MatchingNeighbourhood as MatchingNeighbourhood
 from hardgrad.trees.memory_estimator import MemoryForestClassifier as MemoryForestClassifier
 from hardgrad.trees.memory_forest import MemoryForest as MemoryForest
 from hardgrad.trees.memory_model import MemoryForestModel as MemoryForestModel
 from hardgrad.trees.meta_tree import MetaTreeClassifier as MetaTreeClassifier
 from hardgrad.trees.meta_tree_training import train_meta_tree as train_meta_tree
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights as MetaTreeWeights
-from hardgrad.trees.network_to_tree import NetworkConversion as NetworkConversion
-from hardgrad.trees.network_to_tree import approximate_activation as approximate_activation
-from hardgrad.trees.network_to_tree import convert_network as convert_network
-from hardgrad.trees.network_to_tree import network_to_tree as network_to_tree
+from hardgrad.trees.multipath import DecayChoice as DecayChoice
+from hardgrad.trees.multipath import ID3Tree as ID3Tree
+from hardgrad.trees.multipath import MultiPathTreePredictor as MultiPathTreePredictor
+from hardgrad.trees.multipath import tune_decay as tune_decay
+from hardgrad.trees.neighbourhood_estimators import NearestNeighbourhoodClassifier as NearestNeighbourhoodClassifier
+from hardgrad.trees.neighbourhood_estimators import NearestNeighbourhoodRegressor as NearestNeighbourhoodRegressor
+from hardgrad.trees.network_tree import NetworkConversion as NetworkConversion
+from hardgrad.trees.network_tree import approximate_activation as approximate_activation
+from hardgrad.trees.network_tree import convert_network as convert_network
+from hardgrad.trees.network_tree import network_to_tree as network_to_tree
 from hardgrad.trees.optimal_ensemble import OptimalTreeEnsemble as OptimalTreeEnsemble
 from hardgrad.trees.optimal_ensemble import minimum_cuts as minimum_cuts
 from hardgrad.trees.optimal_ensemble import minimum_trees as minimum_trees

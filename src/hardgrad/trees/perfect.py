@@ -81,6 +81,18 @@ class PerfectForest:
         """Return the same structure with other leaves."""
         return replace(self, leaf=leaf, bias=bias)
 
+    def filled(self) -> PerfectForest:
+        """Return the same forest with the value of a leaf above the last level in all leaves below it.
+
+        Below such a leaf, a dead node, all nodes must be dead, as in what `perfect_from_forest` makes.
+        """
+        leaf = self.leaf.copy()
+        for tree, node in np.argwhere(~self.alive).tolist():
+            below = self.depth - (node + 1).bit_length() + 1
+            first = ((node + 1) << below) - (1 << self.depth)
+            leaf[tree, first : first + (1 << below)] = leaf[tree, first]
+        return replace(self, leaf=leaf)
+
     def dense(self, n_features: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return weights [features, trees * nodes] and offsets [trees * nodes]."""
         W = np.zeros((self.n_trees * self.n_nodes, n_features))

@@ -22,6 +22,8 @@ from hardgrad.trees.smoothing_rules import SmoothingRule
 
 Split = Literal["sparse_oblique", "axis", "oblivious", "decision_list"]
 SPLITS: tuple[Split, ...] = ("sparse_oblique", "axis", "oblivious", "decision_list")
+Margin = Literal["score", "sign"]
+MARGINS: tuple[Margin, ...] = ("score", "sign")
 DEAD_OFFSET = -64.0
 
 
@@ -37,6 +39,7 @@ class SoftForest(Relaxed):
     members : independent forests held and trained side by side; a row of scores goes through each.
     temperature : of the gates, in the units of the weighted scores; small is hard.
     frame : what an artifact needs beside the trees; needed by `harden()` and by `predict_raw()`.
+    margin : what a gate sees: "score" (how far a row is from the threshold) or "sign" (only its side, 1 or -1).
 
     Notes
     -----
@@ -61,8 +64,12 @@ class SoftForest(Relaxed):
         members: int = 1,
         temperature: float = 0.4,
         frame: Frame | None = None,
+        margin: Margin = "score",
     ) -> None:
         super().__init__(temperature)
+        if margin not in MARGINS:
+            raise ParameterError(f"margin got {margin!r}; expected one of {', '.join(MARGINS)}.")
+        self.margin: Margin = margin
         if split not in SPLITS:
             raise ParameterError(f"split got {split!r}; expected one of {', '.join(SPLITS)}.")
         self.split: Split = split
@@ -130,10 +137,11 @@ class SoftForest(Relaxed):
         """What belongs to leaves, for each leaf of the perfect trees."""
         return leaf.index_select(dim, self.leaf_of_place) if self.split == "decision_list" else leaf
 
-    @staticmethod
-    def _gates(z: Tensor, temperature: Any, mode: Mode) -> Tensor:
+    def _gates(self, z: Tensor, temperature: Any, mode: Mode) -> Tensor:
         if mode == "hard":
             return (z <= 0).to(z.dtype)
+        if self.margin == "sign":
+            z = torch.where(z <= 0, -torch.ones_like(z), torch.ones_like(z))
         soft = torch.sigmoid(-z / temperature)
         return soft if mode == "soft" else straight_through((z <= 0).to(z.dtype), soft)
 
@@ -171,7 +179,7 @@ class SoftForest(Relaxed):
     @classmethod
     def from_perfect(
         cls, forests: list[PerfectForest], n_features: int, *, split: Split = "sparse_oblique", temperature: float = 0.4,
-        frame: Frame | None = None,
+        frame: Frame | None = None, margin: Margin = "score", dtype: torch.dtype = torch.float32,
     ) -> SoftForest:  # fmt: skip
         """Return a soft forest with one member for each of `forests`, all of one shape."""
         if split == "decision_list":
@@ -179,8 +187,9 @@ class SoftForest(Relaxed):
         first = forests[0]
         soft = cls(
             n_features, first.n_trees, first.depth, len(first.bias), split=split, members=len(forests),
-            temperature=temperature, frame=frame,
-        )  # fmt: skip
+            temperature=temperature, frame=frame, margin=margin,
+        ).to(dtype)  # fmt: skip
+        soft.set_temperature(temperature)  # in the digits of this dtype
         with torch.no_grad():
             for m, forest in enumerate(forests):
                 W, b = forest.dense(n_features)
@@ -211,7 +220,9 @@ class SoftForest(Relaxed):
         return PerfectForest.from_dense(W.T, b, leaf, bias)
 
     @classmethod
-    def from_hard(cls, forest: Forest, table: Any, *, temperature: float = 0.15) -> SoftForest:
+    def from_hard(
+        cls, forest: Forest, table: Any, *, temperature: float = 0.15, margin: Margin = "score"
+    ) -> SoftForest:
         """Return a soft forest that computes `forest` exactly in mode "hard".
 
         Parameters
@@ -219,6 +230,8 @@ class SoftForest(Relaxed):
         forest : an exact forest of depth at most 12.
         table : rows of raw columns; the scale of the soft gates follows their distribution.
         temperature : of the gates.
+        margin : see the class. With "sign", in double, it is the `MultiPathTreePredictor` of decay exp(-1 / temperature): a row goes the
+            wrong way with a probability that does not depend on how near it is.
         """
         require_plain(forest, "from_hard()", "Train a soft forest on the forest's predictions instead.")
         X = forest.encode(table)
@@ -229,9 +242,14 @@ class SoftForest(Relaxed):
             )
         frame = Frame(forest.schema, codes, forest.link, forest.task, forest.classes, forest.target)
         perfect = perfect_from_forest(forest, codes)
+        dtype = torch.float32
+        if (
+            margin == "sign"
+        ):  # a gate that knows no distance is never sure, so that all leaves below a leaf must be that leaf
+            perfect, dtype = perfect.filled(), torch.float64
         return cls.from_perfect(
-            [perfect], forest.n_features, split="axis", temperature=temperature, frame=frame
-        )
+            [perfect], forest.n_features, split="axis", temperature=temperature, frame=frame, margin=margin, dtype=dtype
+        )  # fmt: skip
 
     def harden(self) -> Forest:
         """Return the exact `Forest`: four largest weights a node, rounded to whole numbers; leaves as they are."""
