@@ -14,13 +14,6 @@ from hardgrad.tabular.table_estimator import Array, TableClassifier, TableEstima
 from hardgrad.trees.matching_codes import MatchingCodes, learn_codes, matching_schema
 from hardgrad.trees.matching_neighbourhood import MatchingNeighbourhood
 
-_PARAMETERS = """n_bins : bins of a column of numbers.
-    binning : "width" (equal steps between the least value and the largest) or "frequency" (equal numbers of rows).
-    tie_break_depth : groups of rows that may be consulted where classes tie; 0 for all.
-    attribute_weights : what a match in each attribute counts, in the order of the columns that are used (`schema_.names`); 1 by default.
-    categorical : names or positions of columns of whole numbers that are categories; text and booleans are categories anyway.
-"""
-
 
 class MatchingColumns(TableEstimator):
     """What estimators share that compare values by matching codes."""
@@ -82,7 +75,11 @@ class NearestNeighbourhoodClassifier(TableClassifier, _Neighbourhood):
 
     Parameters
     ----------
-    {parameters}
+    n_bins : bins of a column of numbers.
+    binning : "width" (equal steps between the least value and the largest) or "frequency" (equal numbers of rows).
+    tie_break_depth : groups of rows that may be consulted where classes tie; 0 for all.
+    attribute_weights : what a match in each attribute counts, in the order of the columns that are used (`schema_.names`); 1 by default.
+    categorical : names or positions of columns of whole numbers that are categories; text and booleans are categories anyway.
 
     Attributes
     ----------
@@ -145,7 +142,10 @@ class NearestNeighbourhoodRegressor(TableRegressor, _Neighbourhood):
 
     Parameters
     ----------
-    {parameters}
+    n_bins : bins of a column of numbers.
+    binning : "width" (equal steps between the least value and the largest) or "frequency" (equal numbers of rows).
+    attribute_weights : what a match in each attribute counts, in the order of the columns that are used (`schema_.names`); 1 by default.
+    categorical : names or positions of columns of whole numbers that are categories; text and booleans are categories anyway.
 
     Attributes
     ----------
@@ -187,12 +187,3 @@ class NearestNeighbourhoodRegressor(TableRegressor, _Neighbourhood):
         tags: Tags = super().__sklearn_tags__()
         tags.regressor_tags.poor_score = True  # three bins a column are coarse
         return tags
-
-
-NearestNeighbourhoodClassifier.__doc__ = str(NearestNeighbourhoodClassifier.__doc__).replace(
-    "{parameters}\n", _PARAMETERS
-)
-NearestNeighbourhoodRegressor.__doc__ = str(NearestNeighbourhoodRegressor.__doc__).replace(
-    "{parameters}\n",
-    "".join(part for part in _PARAMETERS.splitlines(keepends=True) if "tie_break" not in part),
-)
