@@ -70,10 +70,9 @@ def _without(X: Any, rng: np.random.Generator) -> Any:
 
     columns = {}
     for name in X.column_names:
-        gone = rng.random(X.num_rows) < MISSING_SHARE
-        columns[name] = pa.array(
-            np.where(gone, None, X[name].to_numpy().astype(object)).tolist(), pa.string()
-        )
+        gone = (rng.random(X.num_rows) < MISSING_SHARE).tolist()
+        values = [None if lost else value for lost, value in zip(gone, X[name].to_pylist(), strict=True)]
+        columns[name] = pa.array(values, pa.string())
     return pa.table(columns)
 
 
