@@ -13,6 +13,10 @@ ARTIFACTS = {
 ESTIMATORS = {
     "NeighbourhoodClassifier": "hardgrad.tabular.neighbours:NeighbourhoodClassifier",
     "NeighbourhoodRegressor": "hardgrad.tabular.neighbours:NeighbourhoodRegressor",
+    "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
+}
+ESTIMATORS = {
+    "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
 }
@@ -26,6 +30,7 @@ REPRODUCTIONS = (
     "implicit-hyperparameters",
     "kink-audit",
     "memory-saving",
+    "meta-tree",
     "monotonic-sorting",
     "neighbourhoods",
     "neural-ndcg",

@@ -62,6 +62,16 @@ NEIGHBOURHOOD = EstimatorExample(
 EXAMPLES = {
     "NeighbourhoodClassifier": NEIGHBOURHOOD,
     "NeighbourhoodRegressor": NEIGHBOURHOOD,
+    "MetaTreeClassifier": EstimatorExample(
+        quick={},
+        bad=({"max_depth": 0}, {"n_estimators": 0}, {"context_size": 1}, {"checkpoint": 7}),
+        exempt={
+            "check_sample_weight_equivalence_on_dense_data": "a row given twice stands twice among the quantiles that may be cuts",
+            "check_sample_weight_equivalence_on_sparse_data": "a row given twice stands twice among the quantiles that may be cuts",
+        },
+        missing=False,
+        seeded=False,
+    ),
     "SoftForestClassifier": FOREST,
     "SoftForestRegressor": FOREST,
 }

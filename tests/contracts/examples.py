@@ -21,6 +21,7 @@ from hardgrad.tabular.schema import Column, Feature, TableSchema
 from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
 from hardgrad.trees.forest import Packing
+from hardgrad.trees.meta_tree_weights import MetaTreeWeights
 from hardgrad.trees.probe import generate_rows, random_forest
 
 
@@ -86,6 +87,23 @@ def forest_examples() -> list[Example]:
             name, forest, lambda seed, f=forest: generate_rows(f, 100, random_state=seed), answers, exports
         )  # type: ignore[misc]
         for name, forest in forests.items()
+    ]
+
+
+def meta_tree_examples() -> list[Example]:
+    """Weights of each network; what they answer is the sum of themselves: a network that uses them has its own tests."""
+    rng = np.random.default_rng(0)
+    found = {
+        encoder: MetaTreeWeights(rng.normal(size=40).astype(np.float32), encoder, {"classes": 2})
+        for encoder in ("pairs", "cells")
+    }
+
+    def answers(weights: MetaTreeWeights, rows: Any) -> list[np.ndarray]:
+        return [weights.weights[:5] * rows]
+
+    return [
+        Example(name, w, lambda seed: np.full(5, seed), answers, lambda w, seed: [])
+        for name, w in found.items()
     ]
 
 
@@ -290,6 +308,7 @@ def run_neighbourhood_in_c(model: Neighbourhood, X: np.ndarray) -> list[np.ndarr
 
 contract_examples: dict[str, Callable[[], list[Example]]] = {
     "comparator-network": comparator_examples,
+    "meta-tree-weights": meta_tree_examples,
     "forest": forest_examples,
     "gated-mlp": gated_mlp_examples,
     "neighbourhood": neighbourhood_examples,
