@@ -82,7 +82,9 @@ def test_the_penalty_pulls_a_lopsided_root_to_the_middle() -> None:
 def test_the_exact_tree_follows_the_signs_of_the_gates() -> None:
     model = DistilledTreeClassifier(TEACHER, **QUICK).fit(X, Y)
     with torch.no_grad():
-        gates = model.soft_.left_probability(torch.from_numpy((X - model.mean_) / model.scale_).float()).T.numpy()
+        gates = model.soft_.left_probability(
+            torch.from_numpy((X - model.mean_) / model.scale_).float()
+        ).T.numpy()
     node = np.zeros(len(X), dtype=int)
     for _ in range(3):
         node = 2 * node + np.where(gates[np.arange(len(X)), node] >= 0.5, 1, 2)

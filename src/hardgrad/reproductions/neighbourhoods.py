@@ -22,6 +22,11 @@ MOST_ROWS = 1_000
 SPLITS = 3
 NEIGHBOURS = (1, 3, 5, 9, 15, 25)
 PROTOTYPES = 0.1
+COSTS = ("bytes", "microseconds")  # microseconds a query
+RICH: dict[str, dict[str, Any]] = {
+    "periodic": {"embedding": "periodic", "n_blocks": 1},
+    "auto": {"encoder": "auto"},
+}
 
 
 @reproduction(
@@ -49,11 +54,16 @@ def neighbourhoods(scale: Scale) -> Sequence[Measured]:
     # Two processes: everything that is compared runs on one thread.
     found = Parallel(n_jobs=1 if smoke else 2)(jobs)
     count = len(tables) * len(splits)
-    accuracy = {name: 100 * float(np.mean([one[name] for one in found[:count]])) for name in found[0]}
-    errors = {name: float(np.mean([one[name] for one in found[count:]])) for name in found[count]}
+    accuracy, errors = _means(found[:count]), _means(found[count:])
     if smoke:
         return _smoke_figures(accuracy, errors)
-    return [*_accuracy_figures(accuracy), *_error_figures(errors), *_rich_figures(found[:count])]
+    rich = _means([one for one in found if "auto" in one])
+    return [
+        *_accuracy_figures(accuracy),
+        *_error_figures(errors),
+        *_cost_figures(accuracy),
+        *_rich_figures(rich),
+    ]
 
 
 def _need(module: str, package: str) -> None:
@@ -64,6 +74,10 @@ def _need(module: str, package: str) -> None:
 
 
 # Figures.
+def _means(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+
 def _smoke_figures(accuracy: dict[str, float], errors: dict[str, float]) -> list[Measured]:
     """One split of a small table tells no points apart: here all forms of the model must work, no more."""
     forms = ("soft", "hard", "prototypes")
@@ -106,14 +120,19 @@ def _error_figures(errors: dict[str, float]) -> list[Measured]:
     return [Measured.at_most("RMSE over CatBoost's, diabetes", ratio, 1.02), *shown]
 
 
-def _rich_figures(found: Sequence[dict[str, float]]) -> list[Measured]:
+def _cost_figures(found: dict[str, float]) -> list[Measured]:
+    return [
+        Measured.reported(f"{c}, mean, {form}", found[f"{form}, {c}"])
+        for c in COSTS
+        for form in ("hard", "prototypes")
+    ]
+
+
+def _rich_figures(rich: dict[str, float]) -> list[Measured]:
     """Both encoders, and the choice between them on held-out rows, where the richer one was expected to win."""
-    rich = [one for one in found if "periodic" in one]
     encoders = {"hard": "linear encoder", "periodic": "periodic encoder", "auto": "encoder='auto'"}
     return [
-        Measured.reported(
-            f"accuracy in percent, {RICH_TABLE}, {shown}", 100 * float(np.mean([one[n] for one in rich]))
-        )
+        Measured.reported(f"accuracy in percent, {RICH_TABLE}, {shown}", rich[n])
         for n, shown in encoders.items()
     ]
 
@@ -162,36 +181,33 @@ def _scaled(train: Any, test: Any) -> tuple[Floats, Floats]:
 
 # The contestants.
 def _classify(name: str, split: int, full: bool) -> dict[str, float]:
-    """Accuracies on the test rows of one split."""
+    """Accuracies in percent on the test rows of one split, with what the exact models cost."""
     from sklearn.neighbors import NeighborhoodComponentsAnalysis
 
     from hardgrad.tabular import NeighbourhoodClassifier
 
     train, y, test, y_test = _split(name, split)
     model = NeighbourhoodClassifier(random_state=split, device="cpu").fit(train, y)
-    detail = model.measure_gap(test, y_test).detail
+    exact = model.measure_gap(test, y_test).detail
+    few = model.measure_gap(test, y_test, model=model.harden(prototypes=PROTOTYPES)).detail
     X, X_test = _scaled(train, test)
     nca = NeighborhoodComponentsAnalysis(random_state=split).fit(X, y)
     found = {
-        "soft": detail["soft_accuracy"],
-        "hard": detail["hard_accuracy"],
-        "prototypes": float(np.mean(model.harden(prototypes=PROTOTYPES).predict(test) == y_test)),
-        "knn": _nearest(X, y).score(X_test, y_test),
-        "nca": _nearest(nca.transform(X), y).score(nca.transform(X_test), y_test),
+        "soft": 100 * exact["soft_accuracy"],
+        "hard": 100 * exact["hard_accuracy"],
+        "prototypes": 100 * few["hard_accuracy"],
+        "knn": 100 * _nearest(X, y).score(X_test, y_test),
+        "nca": 100 * _nearest(nca.transform(X), y).score(nca.transform(X_test), y_test),
+        **{f"hard, {cost}": exact[cost] for cost in COSTS},
+        **{f"prototypes, {cost}": few[cost] for cost in COSTS},
     }
     if full:
-        found["catboost"] = float(
-            np.mean(
-                _catboost("CatBoostClassifier", train, y, test, split).astype(y.dtype).reshape(-1) == y_test
-            )
-        )
-        if name == RICH_TABLE:
-            for shown, settings in (
-                ("periodic", {"embedding": "periodic", "n_blocks": 1}),
-                ("auto", {"encoder": "auto"}),
-            ):
-                rich = NeighbourhoodClassifier(random_state=split, device="cpu", **settings).fit(train, y)
-                found[shown] = float(np.mean(rich.predict(test) == y_test))
+        said = _catboost("CatBoostClassifier", train, y, test, split)
+        found["catboost"] = 100 * float(np.mean(said.astype(y.dtype).reshape(-1) == y_test))
+    if full and name == RICH_TABLE:
+        for shown, settings in RICH.items():
+            rich = NeighbourhoodClassifier(random_state=split, device="cpu", **settings).fit(train, y)
+            found[shown] = 100 * float(np.mean(rich.predict(test) == y_test))
     return found
 
 
