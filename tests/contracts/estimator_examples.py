@@ -61,6 +61,8 @@ NEIGHBOURHOOD = EstimatorExample(
     },
 )  # fmt: skip
 
+MATCHING = ({"n_bins": 0}, {"binning": "log"})
+
 EXAMPLES = {
     "ID3Tree": EstimatorExample(
         {"n_bins": 2}, (*MATCHING, {"max_depth": 0}), seeded=False, measures_gap=False
