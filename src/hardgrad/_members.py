@@ -45,6 +45,7 @@ REPRODUCTIONS = (
     "meta-tree",
     "monotonic-sorting",
     "neighbourhoods",
+    "network-to-tree",
     "neural-ndcg",
     "nonsmooth-training",
     "optimal-ensembles",

@@ -16,10 +16,10 @@ PROBABILITY_ULP = 8
 
 
 def same_bits(got: Any, expected: Any) -> np.ndarray:
-    """True where two double arrays hold the same bits."""
-    return np.asarray(got, dtype=np.float64).view(np.int64) == np.asarray(expected, dtype=np.float64).view(
-        np.int64
-    )
+    """True where two double arrays hold the same bits; one NaN is as good as another."""
+    pair = (np.asarray(values, dtype=np.float64) for values in (got, expected))
+    got_bits, expected_bits = (np.where(np.isnan(v), np.nan, v).view(np.int64) for v in pair)
+    return np.asarray(got_bits == expected_bits)
 
 
 def assert_exact(
@@ -65,7 +65,7 @@ def assert_exact(
     predicted = forest.raw_to_prediction(raw)
     if forest.task == "regression":
         got = np.array([np.array(c, dtype=np.float64) for c in rest]).T.reshape(raw.shape)
-        assert np.array_equal(got, raw)
+        assert np.array_equal(got, raw, equal_nan=True)
         return
     (labels,) = rest
     assert list(labels) == predicted.tolist(), f"{dialect}: predicted labels differ"
@@ -93,6 +93,17 @@ def forest_cases() -> dict[str, Forest]:
         "150 trees": random_forest(11, n_trees=150, max_depth=3),
         "no tree": random_forest(12, n_trees=0, n_outputs=3),
         "single leaves": random_forest(13, n_trees=3, max_depth=0),
+    }
+
+
+def weighted_cases() -> dict[str, Forest]:
+    """Linear nodes and affine leaves."""
+    return {
+        "linear": random_forest(40, n_trees=3, max_depth=5, n_outputs=3, linear=True),
+        "affine": random_forest(41, n_trees=2, max_depth=5, task="regression", linear=True, slopes=True),
+        "affine, deep": random_forest(
+            42, n_trees=1, max_depth=11, n_outputs=2, task="regression", linear=True, slopes=True, columns=3
+        ),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sql_checks import assert_exact, chain, extreme_forest, forest_cases
+from sql_checks import assert_exact, chain, extreme_forest, forest_cases, weighted_cases
 
 from hardgrad.tabular.schema import Column, Feature, TableSchema
 from hardgrad.trees.export_sql import to_sql
@@ -117,6 +117,27 @@ def test_equals_reference(connection: Any, case: str, leaves: bool) -> None:
     forest = CASES[case]
     rows = load(connection, generate_rows(forest, 1000, random_state=2), forest)
     assert_exact(forest, rows, run(connection, forest, leaves=leaves), "postgres", leaves=leaves)
+
+
+@pytest.mark.parametrize("case", weighted_cases())
+def test_real_sums_keep_their_order(connection: Any, case: str) -> None:
+    """PostgreSQL raises an error where a product over- or underflows, so that huge and tiny numbers stay away."""
+    forest = weighted_cases()[case]
+    rows = generate_rows(forest, 1000, random_state=2)
+    for column in forest.schema.columns:
+        if column.kind == "numeric":
+            size = np.abs(rows[column.name])
+            rows[column.name][(size > 1e100) & np.isfinite(size) | (size < 1e-100)] = 1.0
+    rows = load(connection, rows, forest)
+    for leaves in (True, False):
+        assert_exact(forest, rows, run(connection, forest, leaves=leaves), "postgres", leaves=leaves)
+
+
+def test_a_missing_value_that_is_weighed_gives_null(connection: Any) -> None:
+    plane = {"linear": [(0, 0.5)], "threshold": 1.0, "left": {"value": 0.0}, "right": {"value": 2.0}}
+    forest = forest_from_trees([plane], ["x"])
+    load(connection, {"x": np.array([1.0, np.nan, 3.0])}, forest)
+    assert run(connection, forest, outputs="prediction") == [(0.0, None, 2.0)]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sql_checks import assert_exact, chain, extreme_forest, forest_cases
+from sql_checks import assert_exact, chain, extreme_forest, forest_cases, weighted_cases
 
 from hardgrad.core.errors import DataError, SchemaError
 from hardgrad.core.files import WriteError
@@ -84,6 +84,13 @@ def test_equals_reference(spark: Any, tmp_path: Path, case: str) -> None:
     leaves = list(CASES).index(case) % 2 == 0
     rows = generate_rows(forest, 600, random_state=3)
     assert_exact(forest, rows, run(spark, tmp_path, forest, rows, leaves=leaves), "spark", leaves=leaves)
+
+
+@pytest.mark.parametrize("case", ["linear", "affine"])
+def test_real_sums_keep_their_order(spark: Any, tmp_path: Path, case: str) -> None:
+    forest = weighted_cases()[case]
+    rows = generate_rows(forest, 600, random_state=4)
+    assert_exact(forest, rows, run(spark, tmp_path, forest, rows, leaves=True), "spark")
 
 
 @pytest.mark.usefixtures("planned_fast")

@@ -1,6 +1,7 @@
 """The names of hardgrad.trees and where they are defined; made by `make stubs`."""
 
 from hardgrad.core.errors import TooManyRegionsError as TooManyRegionsError
+from hardgrad.trees.activation_regions import ActiveRegion as ActiveRegion
 from hardgrad.trees.activation_regions import active_region as active_region
 from hardgrad.trees.activation_regions import count_regions as count_regions
 from hardgrad.trees.activation_regions import plot_regions as plot_regions
@@ -26,10 +27,10 @@ from hardgrad.trees.memory_model import MemoryForestModel as MemoryForestModel
 from hardgrad.trees.meta_tree import MetaTreeClassifier as MetaTreeClassifier
 from hardgrad.trees.meta_tree_training import train_meta_tree as train_meta_tree
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights as MetaTreeWeights
-from hardgrad.trees.network_to_tree import NetworkConversion as NetworkConversion
-from hardgrad.trees.network_to_tree import approximate_activation as approximate_activation
-from hardgrad.trees.network_to_tree import convert_network as convert_network
-from hardgrad.trees.network_to_tree import network_to_tree as network_to_tree
+from hardgrad.trees.network_tree import NetworkConversion as NetworkConversion
+from hardgrad.trees.network_tree import approximate_activation as approximate_activation
+from hardgrad.trees.network_tree import convert_network as convert_network
+from hardgrad.trees.network_tree import network_to_tree as network_to_tree
 from hardgrad.trees.optimal_ensemble import OptimalTreeEnsemble as OptimalTreeEnsemble
 from hardgrad.trees.optimal_ensemble import minimum_cuts as minimum_cuts
 from hardgrad.trees.optimal_ensemble import minimum_trees as minimum_trees

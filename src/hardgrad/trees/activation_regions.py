@@ -1,7 +1,7 @@
 """The linear regions of a piecewise linear network: the one of a point, all of them in a box, and their picture.
 
 How a network is walked is `network_program`, what is left of a region after a decision `polyhedron`; regions as the leaves of a tree are
-`network_to_tree`.
+`network_tree`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from hardgrad.train.progress import emit
 from hardgrad.trees.forest import LEAF, LINEAR, Forest
 from hardgrad.trees.network_program import NetworkProgram
 from hardgrad.trees.polyhedron import Box, Domain, Everything, Polyhedron
+from hardgrad.trees.region_trees import Region, Split
 
 Floats = NDArray[np.float64]
 Feasibility = Literal["lp", "interval", "none"]
 InputBox = tuple[ArrayLike, ArrayLike]
+NO_SLOPE = 1e-100
+"""Smaller coefficients count as none: their squares would be zero."""
 
 
 @dataclass(frozen=True)
@@ -115,21 +118,6 @@ def count_regions(
 
 
 # --- all regions ----------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Split:
-    """A question with something on either side: row [F + 1], left where `row . (x, 1) <= 0`."""
-
-    row: Floats
-
-
-@dataclass(frozen=True)
-class Region:
-    """The affine function of a region, rows [F + 1, outputs], and a point inside where one is known."""
-
-    rows: Floats
-    witness: Floats | None
-
-
 def explore(program: NetworkProgram, domain: Domain, max_regions: int) -> Iterator[Split | Region]:
     """Yield the splits and regions of a network as a tree in preorder.
 
@@ -155,7 +143,7 @@ def explore(program: NetworkProgram, domain: Domain, max_regions: int) -> Iterat
                 emit("regions", min(found / max_regions, 1.0), message=f"{found:,} regions")
             yield Region(program.outputs(walk), getattr(here, "witness", None))
             continue
-        if not row[:-1].any():  # nothing to ask: the unit does not depend on the input here
+        if np.abs(row[:-1]).max() < NO_SLOPE:  # nothing to ask: the unit does not depend on the input here
             stack.append((walk.answered(bool(row[-1] <= 0)), here))
             continue
         left, right = here.split(row)

@@ -27,6 +27,7 @@ from hardgrad.export.sql import (
     integer,
     is_null,
     left_sum,
+    negative,
     null,
     parenthesised,
     parse_table,
@@ -333,22 +334,26 @@ class ForestQuery:
             return choose(at_most(weighted_sum(pairs), integer(int(forest.threshold[node]))), left, right)
         if forest.feature[node] == LINEAR:
             span = slice(forest.term_offset[node], forest.term_offset[node + 1])
-            products = self._products(forest.term_feature[span].tolist(), forest.linear_weight[span].tolist())
-            return choose(
-                at_most(left_sum(products), self.dialect.number(float(forest.threshold[node]))), left, right
-            )
+            total = self._weighted(forest.term_feature[span].tolist(), forest.linear_weight[span].tolist())
+            return choose(at_most(total, self.dialect.number(float(forest.threshold[node]))), left, right)
         value = column(f"f_{forest.feature[node]}")
         threshold = self.dialect.number(float(forest.threshold[node]))
         if forest.default_left[node]:
             return choose(above(value, threshold), right, left)
         return choose(at_most(value, threshold), left, right)
 
-    def _products(self, features: list[int], weights: list[float]) -> list[exp.Expr]:
-        """Write weight * feature, one a term."""
-        pairs = zip(features, weights, strict=True)
-        return [
-            exp.Mul(this=parenthesised(self.dialect.number(w)), expression=column(f"f_{f}")) for f, w in pairs
-        ]
+    def _weighted(self, features: list[int], weights: list[float], start: exp.Expr | None = None) -> exp.Expr:
+        """Write a sum of weight * feature from left to right; taking off a product is adding the negative one, to the bit."""
+        total = start
+        for f, weight in zip(features, weights, strict=True):
+            size = self.dialect.number(weight if total is None else abs(weight))
+            product = exp.Mul(this=size, expression=column(f"f_{f}"))
+            if total is None:
+                total = product
+            else:
+                total = (exp.Sub if negative(weight) else exp.Add)(this=total, expression=product)
+        assert total is not None
+        return total
 
     def _leaf(self, node: int, output: int) -> exp.Expr:
         """Write what a leaf gives: its value, and the products of its slopes in the order of the features."""
@@ -358,7 +363,7 @@ class ForestQuery:
             return value
         slope = forest.leaf_slope[node, output]
         features = np.flatnonzero(slope).tolist()
-        return parenthesised(left_sum([value, *self._products(features, slope[features].tolist())]))
+        return parenthesised(self._weighted(features, slope[features].tolist(), value))
 
     def _start(self, output: int) -> exp.Expr:
         """Write where the sum starts: the base, or NULL where a value is missing that is weighed, so that every answer is."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hardgrad.core.errors import ArtifactError
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, Link, TableModel, Task
-from hardgrad.trees.forest_sums import feature_scores, goes_left, leaf_outputs, require_present
+from hardgrad.trees.forest_sums import feature_scores, find_leaves, find_paths, leaf_outputs
 from hardgrad.trees.packing import Packing
 
 Aggregation = Literal["sum", "mean"]
@@ -29,7 +29,6 @@ LINEAR = -3
 MAX_WEIGHT = 1023
 MAX_SCORE = 2047
 MAX_TERMS = 4
-BLOCK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,21 +227,7 @@ class Forest(TableModel, kind="forest"):
 
     def apply_encoded(self, X: NDArray[np.float64]) -> NDArray[np.int32]:
         """Return the leaves for an encoded matrix X [n, features] (see `apply`)."""
-        require_present(self, X)
-        scores = self.feature_scores(X)
-        leaves = np.empty((len(X), self.n_trees), dtype=np.int32)
-        for start in range(0, len(X), BLOCK):  # all trees of a block of rows at once
-            block = leaves[start : start + BLOCK]
-            node = np.tile(self.tree_offset[:-1], len(block)).astype(np.int64)
-            row = np.repeat(np.arange(start, start + len(block)), self.n_trees)
-            active = np.flatnonzero(self.feature[node] != LEAF)
-            while len(active):
-                at = node[active]
-                go_left = goes_left(self, X, scores, row[active], at)
-                node[active] = np.where(go_left, self.left[at], self.right[at])
-                active = active[self.feature[node[active]] != LEAF]
-            block[:] = node.reshape(block.shape)
-        return leaves
+        return find_leaves(self, X)
 
     def feature_scores(self, X: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the integer score of every feature, int64 [n, features]; 0 where missing or never used by an oblique node."""
@@ -270,18 +255,7 @@ class Forest(TableModel, kind="forest"):
 
     def decision_path(self, table: Any, row: int = 0) -> list[list[int]]:
         """Return the nodes that one row passes in each tree, root first, leaf last."""
-        X = self.encode(table)[row : row + 1]
-        require_present(self, X)
-        scores = self.feature_scores(X)
-        paths = []
-        for tree in range(self.n_trees):
-            path = [int(self.tree_offset[tree])]
-            while self.feature[path[-1]] != LEAF:
-                at = np.array([path[-1]])
-                left = bool(goes_left(self, X, scores, np.array([0]), at)[0])
-                path.append(int(self.left[path[-1]] if left else self.right[path[-1]]))
-            paths.append(path)
-        return paths
+        return find_paths(self, self.encode(table)[row : row + 1])
 
     # --- on disk -------------------------------------------------------------------------------------------------------------
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -123,6 +123,7 @@ def _check_slopes(f: Forest) -> None:
     )
     _require(np.isfinite(f.leaf_slope).all(), "a slope is not finite")
     _require(not f.leaf_slope[f.feature != -1].any(), "an inner node has a slope")
+    _require(f.leaf_slope.any(), "every slope is 0; leave 'leaf_slope' out")
     _require(f.task == "regression", "affine leaves are for regression; a class needs constant leaves")
 
 

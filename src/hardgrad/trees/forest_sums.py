@@ -1,4 +1,4 @@
-"""What a node of a `Forest` asks and what a leaf gives: the arithmetic of the reference semantics. Never imports torch.
+"""What a node of a `Forest` asks, how rows go down, what a leaf gives: the arithmetic of the reference semantics. Never imports torch.
 
 Real sums have an order and are never fused: `total = w0 * x0`, then `total = total + w1 * x1` and so on, every step rounded to a double.
 """
@@ -17,6 +17,42 @@ if TYPE_CHECKING:
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+BLOCK = 1024
+"""Rows that go down all trees at once."""
+
+
+def find_leaves(forest: Forest, X: Doubles) -> NDArray[np.int32]:
+    """Return the leaves that encoded rows reach, int32 [n, trees] (see `Forest.apply`)."""
+    require_present(forest, X)
+    scores = feature_scores(forest, X)
+    leaves = np.empty((len(X), forest.n_trees), dtype=np.int32)
+    for start in range(0, len(X), BLOCK):
+        block = leaves[start : start + BLOCK]
+        node = np.tile(forest.tree_offset[:-1], len(block)).astype(np.int64)
+        row = np.repeat(np.arange(start, start + len(block)), forest.n_trees)
+        active = np.flatnonzero(forest.feature[node] != -1)
+        while len(active):
+            at = node[active]
+            left = goes_left(forest, X, scores, row[active], at)
+            node[active] = np.where(left, forest.left[at], forest.right[at])
+            active = active[forest.feature[node[active]] != -1]
+        block[:] = node.reshape(block.shape)
+    return leaves
+
+
+def find_paths(forest: Forest, X: Doubles) -> list[list[int]]:
+    """Return the nodes that the only row of X passes in each tree (see `Forest.decision_path`)."""
+    require_present(forest, X)
+    scores = feature_scores(forest, X)
+    paths = []
+    for root in forest.tree_offset[:-1].tolist():
+        path = [int(root)]
+        while forest.feature[path[-1]] != -1:
+            left = bool(goes_left(forest, X, scores, np.array([0]), np.array(path[-1:]))[0])
+            path.append(int(forest.left[path[-1]] if left else forest.right[path[-1]]))
+        paths.append(path)
+    return paths
 
 
 def goes_left(

@@ -104,8 +104,8 @@ def _leaky(layer: Any, x: Tensor, negative_slope: float = 0.01, inplace: bool = 
     return _pieces(x, [0.0], [layer.negative_slope if layer else negative_slope, 1.0], [0.0, 0.0])
 
 
-def _prelu(layer: Any, x: Tensor, weight: Tensor | None = None) -> Pieces:
-    slope = (layer.weight if layer else weight).detach()
+def _prelu(layer: Any, x: Tensor, weight: Any = None) -> Pieces:
+    slope: Tensor = (layer.weight if layer else weight).detach()
     wide = slope.reshape(-1, *[1] * (x.dim() - 2)).expand(x.shape[1:]) if x.dim() > 1 else slope
     return _pieces(x, [0.0], [np.asarray(wide.reshape(-1).numpy()), 1.0], [0.0, 0.0])
 

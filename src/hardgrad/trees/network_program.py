@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from hardgrad.core.errors import InputError, UnsupportedError
+from hardgrad.core.errors import HardgradError, InputError, UnsupportedError
 from hardgrad.trees.network_bends import BENDS, Affine, PiecewiseActivation, affine_argument, bend
-from hardgrad.trees.network_units import Largest, Pending, Pieces, Row, Rows
+from hardgrad.trees.network_units import Largest, Operation, Pending, Pieces, Row, Rows
 
 _TRAINED_OTHERWISE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -83,6 +83,10 @@ class NetworkProgram:
         self.module = copy.deepcopy(module).double().cpu().eval()
         self.input_shape = tuple(input_shape) if input_shape is not None else _guess_shape(self.module)
         self.n_inputs = math.prod(self.input_shape)
+        if self.n_inputs < 1:
+            raise InputError(
+                f"got an input of shape {self.input_shape}, which has no numbers; expected at least one."
+            )
         self.arg_max = arg_max
         self.n_classes = 0
         tracer = _Tracer()
@@ -132,7 +136,7 @@ class NetworkProgram:
         self._path(np.ones(self.n_inputs + 1), lambda o: counts.append(float(o.choices) ** o.units))
         return math.prod(counts)
 
-    def _path(self, point: Row, met: Callable[[Pieces | Largest], None]) -> Walk:
+    def _path(self, point: Row, met: Callable[[Operation], None]) -> Walk:
         walk = self.start()
         with torch.no_grad():
             while walk.position < len(self.nodes):
@@ -159,6 +163,17 @@ class NetworkProgram:
 
     # --- one node ------------------------------------------------------------------------------------------------------------
     def _run(self, node: fx.Node, values: dict[str, Any]) -> Any:
+        try:
+            return self._compute(node, values)
+        except HardgradError:
+            raise
+        except (RuntimeError, IndexError) as error:
+            raise InputError(
+                f"the network cannot take an input of shape {self.input_shape}: {error} (at {node.name!r}). Pass input_shape=, the "
+                "shape of one input without the batch."
+            ) from error
+
+    def _compute(self, node: fx.Node, values: dict[str, Any]) -> Any:
         if node.op == "placeholder":
             eye = torch.eye(self.n_inputs + 1, self.n_inputs, dtype=torch.float64)
             return Affine(eye.reshape(-1, *self.input_shape))
@@ -184,6 +199,10 @@ class NetworkProgram:
     def _finish(self, value: Any) -> Any:
         if not isinstance(value, Affine):
             raise UnsupportedError("the network must return one tensor that depends on its input.")
+        if len(value.rows) != self.n_inputs + 1:
+            raise UnsupportedError(
+                "the network changes the number of rows of a batch; it must return [batch, outputs]."
+            )
         rows = value.rows.reshape(len(value.rows), -1)
         if not self.arg_max:
             return Affine(rows)
@@ -236,16 +255,18 @@ def _layer(layer: nn.Module, path: str, args: tuple[Any, ...]) -> Any:
     name, rows = type(layer).__name__, affine_argument(args, path)
     if isinstance(layer, nn.Linear):
         return _shifted(F.linear(rows, layer.weight), layer.bias)
+    weight: Any = getattr(layer, "weight", None)
+    bias: Any = getattr(layer, "bias", None)
     if isinstance(layer, _CONVOLUTIONS):
-        bias = None if layer.bias is None else layer.bias.reshape(-1, *[1] * (rows.dim() - 2))
-        return _shifted(layer._conv_forward(rows, layer.weight, None), bias)
+        bias = None if bias is None else bias.reshape(-1, *[1] * (rows.dim() - 2))
+        return _shifted(layer._conv_forward(rows, weight, None), bias)
     if isinstance(layer, nn.modules.batchnorm._BatchNorm):
         if layer.running_mean is None or layer.running_var is None:
             raise UnsupportedError(
                 f"layer {path!r} ({name}) has no running statistics: it depends on the batch."
             )
-        scale = torch.rsqrt(layer.running_var + layer.eps) * (1.0 if layer.weight is None else layer.weight)
-        shift = -layer.running_mean * scale + (0.0 if layer.bias is None else layer.bias)
+        scale = torch.rsqrt(layer.running_var + layer.eps) * (1.0 if weight is None else weight)
+        shift = -layer.running_mean * scale + (0.0 if bias is None else bias)
         shape = (-1, *[1] * (rows.dim() - 2))
         return _shifted(rows * scale.reshape(shape), shift.reshape(shape))
     if name in _SHAPES:
@@ -271,23 +292,30 @@ def _function(name: str, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any
         return call(*(a.rows if isinstance(a, Affine) else a for a in args), **kwargs)
     if name in _SUMS:
         return _sum(args[0], args[1], _SUMS[name] * kwargs.get("alpha", 1))
-    if name in ("mul", "imul", "mul_", "truediv", "div", "itruediv"):
+    if name in ("mul", "imul", "mul_", "truediv", "div", "itruediv") and not kwargs:
         return _product(name, args)
-    if name == "linear" or (
-        name == "matmul" and isinstance(args[0], Affine) and not isinstance(args[1], Affine)
-    ):
-        weight = args[1] if name == "linear" else args[1].mT
-        return _shifted(
-            F.linear(args[0].rows, weight), kwargs.get("bias", args[2] if len(args) > 2 else None)
-        )
+    if name == "linear":
+        return _linear(*args, **kwargs)
+    if name == "matmul" and isinstance(args[0], Affine) and isinstance(args[1], Tensor):
+        return _linear(args[0], args[1].mT)
     if name in _SHAPES:
         _keep_batch(name, args, kwargs)
-        plain = fx.node.map_aggregate((args, kwargs), lambda a: a.rows if isinstance(a, Affine) else a)
-        found: Any = call(*plain[0], **plain[1])  # type: ignore[index]
-        return Affine(found) if isinstance(found, Tensor) else tuple(Affine(part) for part in found)
+        plain: Any = fx.node.map_aggregate((args, kwargs), _rows_of)
+        found: Any = call(*plain[0], **plain[1])
+        return Affine(found) if isinstance(found, Tensor) else tuple(map(Affine, found))
     if name in BENDS:
         return bend(name, None, *args, **kwargs)
     raise _unknown(f"the function {name!r}")
+
+
+def _rows_of(value: Any) -> Any:
+    return value.rows if isinstance(value, Affine) else value
+
+
+def _linear(value: Any, weight: Any, bias: Any = None) -> Affine:
+    if not isinstance(value, Affine) or isinstance(weight, Affine):
+        raise _unknown("a linear map whose weights depend on the input")
+    return _shifted(F.linear(value.rows, weight), bias)
 
 
 def _sum(left: Any, right: Any, sign: float) -> Affine:

@@ -2,47 +2,22 @@
 
 A value of a network is an affine function of its F inputs while all decisions so far hold: a *row* float64 [F + 1], the coefficients and,
 last, the constant. A question is a row, too, and asks whether it is <= 0 (left) or not (right). A batch of rows is [F + 1, units].
+
+Operations have the same methods. What is known about a unit is its state: `first` gives the state before any question, `question` what is
+to be decided next (None: nothing), `after` the state after an answer, `result` the row of a decided unit. `at` decides all units by one
+point [F + 1], with a 1 at its end: it gives their rows, and the rows that are <= 0 wherever they stay so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Row = NDArray[np.float64]
 Rows = NDArray[np.float64]
-
-
-class Operation(Protocol):
-    """A piecewise linear operation on the values of one place in the network. States are what is known about one unit."""
-
-    shape: tuple[int, ...]
-
-    @property
-    def units(self) -> int:
-        """Number of units."""
-
-    @property
-    def choices(self) -> int:
-        """How many answers a unit may have."""
-
-    def first(self, unit: int) -> Any:
-        """The state of a unit before its first question."""
-
-    def question(self, unit: int, state: Any) -> Row | None:
-        """What is to be decided next, None where the unit is decided."""
-
-    def after(self, unit: int, state: Any, left: bool) -> Any:
-        """The state after an answer."""
-
-    def result(self, unit: int, state: Any) -> Row:
-        """The value of a decided unit."""
-
-    def at(self, point: Row) -> tuple[Rows, Rows]:
-        """All units decided by one point [F + 1] (with a 1 at its end): their rows, and the rows that are <= 0 where they stay so."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +148,9 @@ class Largest:
             rows = np.zeros_like(rows)
             rows[-1] = best
         return rows, others[:, other]
+
+
+Operation = Pieces | Largest
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ All classes answer `split(row)`: the parts where `row . (x, 1) <= 0` and where i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,6 @@ Floats = NDArray[np.float64]
 TOLERANCE = 1e-9
 """A part that holds no ball of this radius is empty."""
 SOLVER = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-
-
-class Domain(Protocol):
-    """A part of the space of inputs."""
-
-    def split(self, row: Floats) -> tuple[Self | None, Self | None]:
-        """Return the parts on either side of a hyperplane (<= 0, > 0), None where one is empty."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +110,10 @@ class Polyhedron:
         """Return the part with a new witness: the centre of the largest ball inside, of radius 1 at most."""
         from scipy.optimize import linprog
 
+        solve: Any = linprog  # its types do not know its tolerances
         self.programs[0] += 1
         n = G.shape[1]
-        found = linprog(
+        found = solve(
             np.append(np.zeros(n), -1.0),
             A_ub=np.column_stack([G, np.ones(len(G))]),
             b_ub=h,
@@ -134,3 +128,7 @@ class Polyhedron:
         if found.status == 2:
             return None
         return replace(self, G=G, h=h, radius=0.0)  # the solver gave up: keep what may be there
+
+
+Domain = Everything | Box | Points | Polyhedron
+"""A part of the space of inputs."""

@@ -1,4 +1,4 @@
-"""Trees of linear regions: siblings that are one affine function become one leaf; on a line, all neighbours do. Never imports torch.
+"""Trees of linear regions: siblings that are the same tree, or leaf, become one; on a line, all equal neighbours do. Never imports torch.
 
 Trees are as deep as a network has hidden units, so that nothing here is recursive.
 """
@@ -7,17 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from hardgrad.trees.activation_regions import Region, Split
-
 Floats = NDArray[np.float64]
 SAME = 1e-12
 """Two affine functions are one where their numbers differ by this share of the largest: rounding gives no more, and it changes no more."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A question with something on either side: row [F + 1], left where `row . (x, 1) <= 0`."""
+
+    row: Floats
+
+
+@dataclass(frozen=True)
+class Region:
+    """The affine function of a region, rows [F + 1, outputs], and a point inside where one is known."""
+
+    rows: Floats
+    witness: Floats | None
 
 
 @dataclass(frozen=True)
@@ -40,18 +51,30 @@ Node = Leaf | Inner
 
 
 def same(a: Node, b: Node) -> bool:
-    """Tell whether two nodes are leaves with one affine function."""
-    if not (isinstance(a, Leaf) and isinstance(b, Leaf)):
-        return False
-    scale = max(float(np.abs(a.rows).max(initial=0.0)), float(np.abs(b.rows).max(initial=0.0)))
-    return float(np.abs(a.rows - b.rows).max(initial=0.0)) <= SAME * scale
+    """Tell whether two trees ask the same questions and have the same affine functions in their leaves."""
+    pairs = [(a, b)]
+    while pairs:
+        x, y = pairs.pop()
+        if isinstance(x, Leaf) and isinstance(y, Leaf):
+            if not _close(x.rows, y.rows):
+                return False
+        elif isinstance(x, Inner) and isinstance(y, Inner) and _close(x.row, y.row):
+            pairs += [(x.left, y.left), (x.right, y.right)]
+        else:
+            return False
+    return True
+
+
+def _close(a: Floats, b: Floats) -> bool:
+    scale = max(float(np.abs(a).max(initial=0.0)), float(np.abs(b).max(initial=0.0)))
+    return float(np.abs(a - b).max(initial=0.0)) <= SAME * scale
 
 
 def merged(steps: Sequence[Split | Region]) -> Node:
     """Return the tree of splits and regions in preorder, with equal siblings merged, from the leaves up."""
     ready: list[Node] = []
     for step in reversed(steps):  # both subtrees of a split are ready before it: the left one last
-        if hasattr(step, "rows"):
+        if isinstance(step, Region):
             ready.append(Leaf(step.rows))
             continue
         left, right = ready.pop(), ready.pop()
