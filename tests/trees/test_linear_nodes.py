@@ -292,10 +292,14 @@ def test_analyses_that_need_comparisons_say_what_to_use_instead(plane: Forest) -
             lambda f=forest: pack(f),
             lambda f=forest: packed_size(f),
             lambda f=forest: f.to_c(form="packed"),
-            lambda f=forest: render_report(ReportContext(f, "r2")),
         ):
             with pytest.raises(UnsupportedError, match=r"this forest has .*\. \w+"):
                 analyse()
+
+
+def test_the_report_shows_such_a_forest_without_its_trees(plane: Forest) -> None:
+    context = ReportContext(plane, "r2")
+    assert context.forest is None and "<html" in render_report(context)
 
 
 def test_sizes_count_weights_and_slopes(plane: Forest) -> None:

@@ -89,6 +89,10 @@ def read_model(model: Any) -> tuple[Forest, SmoothingRule]:
     UnsupportedError : the model is no linear smoother, or drew rows that it does not tell.
     """
     forest = getattr(model, "forest_", model)
+    if isinstance(forest, Forest) and forest.has_slopes:
+        raise UnsupportedError(
+            "leaves of this forest are affine: they are no averages of targets. Use a forest with constant leaves."
+        )
     if isinstance(forest, Forest):  # an artifact does not say how it was trained
         return forest, SmoothingRule("average" if forest.aggregation == "mean" else "refit")
     kinds = [cls.__name__ for cls in type(model).__mro__]
