@@ -229,6 +229,7 @@ class SoftForestBase(TableEstimator):
         if selection.codes is not None:
             frame = replace(frame, codes=selection.codes)
         self.forest_ = selection.artifact or assemble(selection.forest, frame)
+        self.schema_ = self.forest_.schema  # a budget may have merged categories that no tree tells apart
         soft = selection.forest if selection.soft is None else selection.soft
         self.soft_ = SoftForest.from_perfect(
             [soft],
