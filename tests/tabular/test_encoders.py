@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from hardgrad.core.errors import DataError, ParameterError, SchemaError, UnsupportedError
-from hardgrad.tabular import CategoricalEncoder, as_one_hot_weights
+from hardgrad.tabular import CategoricalEncoder, LearnedEncoder, as_one_hot_weights
 from hardgrad.tabular.category_codes import balanced_folds
 from hardgrad.tabular.column_typing import TableWarning
 from hardgrad.tabular.encoder_codes import KINDS, TARGET_KINDS
@@ -65,9 +65,11 @@ def test_every_kind_of_table_gives_the_same_codes(kind):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["one-hot", "target"])
-def test_scikit_learn_accepts_it(kind):
-    results = check_estimator(CategoricalEncoder(kind), on_fail=None, on_skip=None)
+@pytest.mark.parametrize(
+    "encoder", [CategoricalEncoder("one-hot"), CategoricalEncoder("target"), LearnedEncoder(max_iter=3)]
+)
+def test_scikit_learn_accepts_it(encoder):
+    results = check_estimator(encoder, on_fail=None, on_skip=None)
     bad = [r for r in results if r["status"] == "failed"]
     assert not bad, [(r["check_name"], r["exception"]) for r in bad]
 
@@ -182,6 +184,17 @@ def test_missing_is_a_level_of_its_own():
                 CategoricalEncoder(kind).fit(X, y).transform(X),
                 CategoricalEncoder(kind).fit(filled, y).transform(filled),
             )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("missing", ["category", "prior"])
+def test_columns_of_one_level_and_of_none(kind, missing):
+    arrow = pytest.importorskip("pyarrow")
+    for values in ([None, None, None], ["a", "a", "a"], ["a", None, "b"]):
+        X = arrow.table({"c": arrow.array(values, arrow.string())})
+        encoder = CategoricalEncoder(kind, handle_missing=missing, random_state=0)
+        assert np.isfinite(encoder.fit_transform(X, [0, 1, 1])).all()
+        assert np.isfinite(encoder.transform({"c": ["??", None]})).all()
 
 
 def test_missing_can_be_the_prior_or_an_error():

@@ -110,6 +110,16 @@ def test_without_decay_it_is_the_tree_of_scikit_learn(combine):
         assert np.allclose(found, tree.predict_proba(new), atol=1e-8)
 
 
+def test_a_tree_learned_along_knows_the_names_of_the_columns():
+    pandas = pytest.importorskip("pandas")
+    X, y = numbers()
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    for tree in (None, DecisionTreeClassifier(max_depth=2)):
+        model = MultiPathTreePredictor(tree).fit(frame, y)
+        assert model.harden().schema.names == ("a", "b", "c", "d")
+        assert np.array_equal(model.harden().predict(frame[list("dcba")]), model.predict(frame))
+
+
 @pytest.mark.parametrize("temperature", [0.2, 0.5, 2.0])
 def test_weighted_paths_are_a_soft_tree_of_signs(temperature):
     X, y = numbers()

@@ -144,7 +144,7 @@ def leave_one_out(level: Ints, T: Floats, K: int, prior: Floats) -> Floats:
     T : target less the prior [n, outputs].
     K : number of levels.
     """
-    totals = level_totals(level, T, K)
+    totals = level_totals(level, T, max(K, 1))
     n = totals.weight[0][level][:, None] - 1
     others = totals.total[0][level] - T
     return np.asarray(prior + np.where((n > 0) & (level >= 0)[:, None], others / np.maximum(n, 1.0), 0.0))

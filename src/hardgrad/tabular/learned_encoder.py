@@ -56,6 +56,7 @@ class LearnedEncoder(TableTransformer):
     ----------
     table_ : the exact `CategoryTable`.
     model_ : the trained `torch.nn.Module`, whose `SoftGroups` are the soft face; called with (levels, standardised numbers).
+    n_iter_ : steps taken.
     gap_ : `GapReport` of the network with soft and with hard codes on held-out rows (a tenth); its detail counts the distinct codes. None
         below 20 rows.
 
@@ -144,7 +145,9 @@ class LearnedEncoder(TableTransformer):
             learned = train(
                 GroupTask, (*settings, schedule, int(rng.integers(2**31 - 1))), Hardware(self.device)
             )
+        self.model_.cpu()
         self.model_.load_state_dict({name: torch.from_numpy(value) for name, value in learned.items()})
+        self.n_iter_ = int(self.max_iter)
         self.table_ = self._harden([name for name, _ in kinds], levels, plain)
         self.gap_ = self._measure_gap(rows, held) if len(held) else None
         return self

@@ -253,9 +253,8 @@ class BranchTree(TableModel, kind="branch-tree"):
             keep = self._may_count(node, row, k, m, weight, least, most)
             node, row, k, m, weight = node[keep], row[keep], k[keep], m[keep], weight[keep]
         if self.combine == "weighted":
-            return np.asarray(
-                shares / shares.sum(axis=1, keepdims=True)
-            )  # they sum to 1 unless mismatches are limited
+            total = shares.sum(axis=1, keepdims=True)  # 1, unless mismatches are limited
+            return np.asarray(shares / total)
         return self._pooled(n, *(np.concatenate(parts) for parts in zip(*done, strict=True)))
 
     def _step(

@@ -158,7 +158,7 @@ def hybrid_switch(
         )
     model = MultiPathTreePredictor(tree).fit(X_train, y_train, sample_weight=sample_weight)
     whole = model.tree_
-    X = whole.encode(X_train)
+    X = model._read(X_train)
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
     used = weight > 0
     X, weight = X[used], weight[used]

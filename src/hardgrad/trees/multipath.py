@@ -183,10 +183,11 @@ class MultiPathTreePredictor(TableClassifier):
         DataError : the input does not fit together, or has one class only.
         """
         self._check_parameters()
+        given = X
         X, y = self._check_input(X, y)
         weight = self._weights(sample_weight, len(y))
         label = self._class_numbers(y)
-        shape = _shape_of(self._fitted_tree(X, y, sample_weight))
+        shape = _shape_of(self._fitted_tree(given, y, sample_weight))
         self.schema_ = shape.schema
         self._table_fit = not isinstance(X, np.ndarray)
         counts = _recounted(shape, shape.encode(X), label, weight, len(self.classes_))
