@@ -8,15 +8,13 @@ ARTIFACTS = {
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
+    "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
     "neighbourhood": "hardgrad.tabular.neighbour_model:Neighbourhood",
 }
 ESTIMATORS = {
+    "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "NeighbourhoodClassifier": "hardgrad.tabular.neighbours:NeighbourhoodClassifier",
     "NeighbourhoodRegressor": "hardgrad.tabular.neighbours:NeighbourhoodRegressor",
-    "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
-}
-ESTIMATORS = {
-    "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "SoftForestClassifier": "hardgrad.trees.estimators:SoftForestClassifier",
     "SoftForestRegressor": "hardgrad.trees.estimators:SoftForestRegressor",
 }
