@@ -74,6 +74,15 @@ def test_regression_of_one_and_of_two_targets():
     assert one.predict_soft(X[300:]).shape == (142,)
 
 
+def test_progress_is_in_units_of_the_target_and_divergence_is_no_silent_nan():
+    X, y = load_diabetes(return_X_y=True)
+    model = NeighbourhoodRegressor(**QUICK).fit(X, y)
+    shown = [event["hard"] for event in model.history_ if event["hard"] is not None]
+    assert len(shown) > 10 and all(40 < rmse < 80 for rmse in shown)
+    with pytest.raises(ParameterError, match="no finite loss"):
+        NeighbourhoodClassifier(**{**QUICK, "learning_rate": 1e30}).fit(WINE, WINE_Y)
+
+
 # --- who decides ------------------------------------------------------------------------------------------------------------------
 def test_explanations_make_up_the_prediction(wine):
     rows, shares = wine.explain(WINE[::9])

@@ -290,8 +290,10 @@ def compiled_check(
     X, answers = np.ascontiguousarray(hard.encode(rows)), np.empty_like(raw)
     for row, answer in zip(X, answers, strict=True):
         predict(row.ctypes.data, answer.ctypes.data)
-    differing = int((answers.view(np.int64) != raw.view(np.int64)).any(axis=1).sum())
-    return ExactCheck("c", len(raw), differing, time.perf_counter() - began)
+    differing = np.flatnonzero((answers.view(np.int64) != raw.view(np.int64)).any(axis=1))
+    first: dict[str, object] | None = {"measured row": int(differing[0])} if len(differing) else None
+    seconds = time.perf_counter() - began
+    return ExactCheck("c", len(raw), len(differing), seconds, first_differing=first)
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------------------

@@ -109,8 +109,9 @@ class NeighbourhoodBase(TableEstimator):
         classes = Y.argmax(axis=1) if answers.classes else None
         held = held_out(classes, len(X), self.validation_fraction, seed)
         problem = Problem(
-            Z, Y, weight / weight.mean(), votes / votes.mean(), held, scaling.numbers, bool(answers.classes)
-        )
+            Z, Y, weight / weight.mean(), votes / votes.mean(), held, scaling.numbers, bool(answers.classes),
+            float(answers.scale[0]) if Y.shape[1] == 1 else 1.0,
+        )  # fmt: skip
         events: list[Event] = []
         with listen(events.append), listen(self._print_event):
             candidates, self.interrupted_ = train_candidates(problem, self._recipes(seed), self._hardware())

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hardgrad.core.errors import ParameterError
 from hardgrad.core.gap import GapReport
 from hardgrad.tabular.neighbour_features import Scaling
 from hardgrad.tabular.neighbour_model import Neighbourhood, standardised
@@ -77,7 +78,7 @@ def train_candidates(
     """Train one network a recipe and return them with whether an interrupt ended it early.
 
     The first interrupt is taken where some network has been judged, and where no checkpoint waits to be resumed: then what was best so
-    far is the result.
+    far is the result. Raises `ParameterError` where training diverges at once.
     """
     running: list[JudgedTask] = []
     interrupted = False
@@ -92,6 +93,11 @@ def train_candidates(
     candidates = []
     for recipe, state in zip(recipes, found, strict=True):
         hard, k, smoothing, soft, _, passes, _ = (float(v) for v in state["track"])
+        if passes == 0:
+            raise ParameterError(
+                f"training got no finite loss in any pass, with learning_rate={recipe.learning_rate:g} and "
+                f"temperature={recipe.temperature:g}; expected one. Lower the learning rate, or raise the temperature."
+            )
         verdict = Verdict(soft, hard, int(k), smoothing if problem.classification else 0.0)
         candidates.append(Candidate(recipe, trained_network(problem, recipe, state), verdict, int(passes)))
     return candidates, interrupted

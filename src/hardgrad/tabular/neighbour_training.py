@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 NEIGHBOURS = (1, 3, 5, 9, 15, 25, 50, 100)
 MOST_JUDGED = 2000  # rows on which an epoch is judged
-MOST_DISTANCES = 1 << 24  # in memory at a time
+MOST_NUMBERS = 1 << 24  # in memory at a time
 EMBEDDED_AT_ONCE = 4096
 
 
@@ -36,6 +36,7 @@ class Problem:
     held : numbers of the rows that are held out of the loss; may be none.
     embedded : numbers of the features that may be embedded.
     classification : whether Y holds classes.
+    unit : what 1 of a single standardised value is in the units of the target, for the progress shown.
     """
 
     Z: Floats
@@ -45,6 +46,7 @@ class Problem:
     held: Ints
     embedded: Ints
     classification: bool
+    unit: float = 1.0
 
     @cached_property
     def learned(self) -> Ints:
@@ -128,7 +130,7 @@ def judge(
     # n rows cannot tell a chance below 1 / n from none, and a class that has none of k neighbours would be said to be impossible.
     smoothing = 1.0 / (1.0 + len(queries)) if classification else 0.0
     soft, hard = 0.0, torch.zeros(len(grid), dtype=torch.float64)
-    at_once = max(1, MOST_DISTANCES // len(voters.rows))
+    at_once = max(1, MOST_NUMBERS // max(len(voters.rows), grid[-1] * voters.values.shape[1]))
     for part in torch.arange(len(queries), device=queries.device).split(at_once):
         distance = distances(queries[part], voters.rows)
         if own is not None:
@@ -163,13 +165,16 @@ def _losses_by_k(
 class JudgedTask(TrainingTask):
     """A task that is judged after every pass over its rows, keeps the best, and stops when it has not improved for a while.
 
-    A subclass has `module`, `rows`, `epoch_steps`, `patience` and `verdict()`.
+    A subclass has `module`, `rows`, `problem`, `epoch_steps`, `patience` and `verdict()`.
 
     Attributes
     ----------
-    best : the state of the module at its best, None before the first verdict. It is there for whoever interrupts the training.
+    best : the state of the module at its best, for the result and for whoever interrupts the training.
+    track : the loss of the exact model then, its k and smoothing, the soft loss beside it, passes without a better one, the pass of the
+        best (0 while there was none), and whether training is over.
     """
 
+    problem: Problem
     epoch_steps: int
     patience: int
     rows: Rows
@@ -181,7 +186,6 @@ class JudgedTask(TrainingTask):
         """Prepare to keep the best of at most `max_iter` passes."""
         self.steps = max_iter * self.epoch_steps
         self.best = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
-        # Best loss, its k and smoothing, the soft loss beside it, passes since, passes until then, whether training is over.
         self.track = torch.tensor([torch.inf, 1.0, FLOOR, torch.inf, 0.0, 0.0, 0.0], dtype=torch.float64)
 
     def verdict(self) -> Verdict:
@@ -220,8 +224,13 @@ class JudgedTask(TrainingTask):
                 self.steps = step + 1
 
     def measure(self, step: int) -> tuple[float | None, float | None, float | None]:
-        """Return the soft and the hard loss of the last verdict."""
-        return (None, None, None) if self.latest is None else (self.latest.soft, self.latest.hard, None)
+        """Return the soft and the hard log-loss or RMSE of the last verdict."""
+        if self.latest is None:
+            return None, None, None
+        soft, hard = self.latest.soft, self.latest.hard
+        if self.problem.classification:
+            return soft, hard, None
+        return self.problem.unit * soft**0.5, self.problem.unit * hard**0.5, None
 
     def extra_state(self) -> dict[str, Tensor]:
         """Return what is kept."""
