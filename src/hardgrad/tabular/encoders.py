@@ -65,7 +65,8 @@ class CategoricalEncoder(TableTransformer):
     handle_missing : "category" (a level of its own; where training had none, as an unseen one), "prior" (as `handle_unknown="prior"`, and
         of "hashing" 0) or "error".
     cross_fit : folds of the training codes of "target", "m-estimate", "james-stein" and "woe": the code of a row is found without the
-        target of its fold (the mean that it is drawn to stays that of all rows). 0 for none: a model would then see its own labels. "leave-one-out" and "catboost" have their own rule.
+        target of its fold (the mean that it is drawn to stays that of all rows). 0 for none: a model would then see its own labels.
+        "leave-one-out" and "catboost" have their own rule.
     sparse_output : "auto" (one-hot of more than 100 levels), True or False.
     target_type : "auto", "binary", "multiclass" or "continuous", as in scikit-learn's `TargetEncoder`.
     random_state : seed of folds, order and noise.
