@@ -46,6 +46,14 @@ class Artifact:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
+    def freeze(self) -> None:
+        """Make every array read-only, a copy where the caller could still write to it; called once the arrays are checked."""
+        for name, array in self.arrays().items():
+            if array.flags.writeable:
+                own = array.copy()
+                own.flags.writeable = False
+                object.__setattr__(self, name, own)
+
     def metadata_to_json(self) -> dict[str, Any]:
         """Return every field that is not an array in a form that `json` can write."""
         arrays = self.arrays()

@@ -81,10 +81,7 @@ class CategoryTable(Artifact, kind="category-table"):
             array: Any = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != 1:
                 raise ArtifactError(f"{name} must be a list of {np.dtype(kind).name} numbers.")
-            if array.flags.writeable:
-                array = array.copy()
-                array.flags.writeable = False
-                object.__setattr__(self, name, array)
+        self.freeze()
         names: tuple[object, ...] = self.features
         if not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
             raise ArtifactError(f"feature names must be distinct texts, got {names}.")

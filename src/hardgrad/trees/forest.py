@@ -129,10 +129,7 @@ class Forest(TableModel, kind="forest"):
                 raise ArtifactError(
                     f"forest array {name!r} must be {np.dtype(dtype)} with {ndim} dimensions."
                 )
-            if array.flags.writeable:
-                array = array.copy()
-                array.flags.writeable = False
-                object.__setattr__(self, name, array)
+        self.freeze()
         check_forest(self)
         if expects_slopes and not self.has_slopes:
             raise ArtifactError("not a forest: its leaves are affine, but 'leaf_slope' is not there.")

@@ -182,7 +182,4 @@ def freeze_arrays(artifact: Any, kinds: Mapping[str, Any], dimensions: Mapping[s
         array, ndim = getattr(artifact, name), dimensions.get(name, 1)
         if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != ndim:
             raise ArtifactError(f"{name!r} must be {np.dtype(kind)} with {ndim} dimensions.")
-        if array.flags.writeable:
-            array = array.copy()
-            array.flags.writeable = False
-            object.__setattr__(artifact, name, array)
+    artifact.freeze()

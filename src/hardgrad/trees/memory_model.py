@@ -110,10 +110,7 @@ class MemoryForestModel(TableModel, kind="memory-forest"):
                 raise ArtifactError(f"array {name!r} of a memory forest is {array.dtype}, expected {wanted}.")
             if not np.isfinite(array).all():
                 raise ArtifactError(f"array {name!r} of a memory forest holds NaN or infinity.")
-            if array.flags.writeable:
-                array = array.copy()
-                array.flags.writeable = False
-                object.__setattr__(self, name, array)
+        self.freeze()
         self._check_metadata()
         self._check_shapes()
         _ = self.forest  # checks the rest: codes, link, classes

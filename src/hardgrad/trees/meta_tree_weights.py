@@ -32,3 +32,4 @@ class MetaTreeWeights(Artifact, kind="meta-tree-weights"):
             raise ArtifactError(f"encoder is {self.encoder!r}; expected 'pairs' or 'cells'.")
         if self.weights.dtype != np.float32 or self.weights.ndim != 1 or not np.isfinite(self.weights).all():
             raise ArtifactError("weights must be a vector of finite float32 numbers.")
+        self.freeze()

@@ -116,10 +116,7 @@ class RoutedExperts(TableModel, kind="routed-experts"):
                 )
             if not np.isfinite(array).all():
                 raise ArtifactError(f"array {name!r} of experts holds NaN or infinity.")
-            if array.flags.writeable:
-                array = array.copy()
-                array.flags.writeable = False
-                object.__setattr__(self, name, array)
+        self.freeze()
         self._check_shapes()
         self._check_metadata()
 
