@@ -25,10 +25,12 @@ def compare(
     table: Annotated[str, typer.Argument(help="Table, as in `fit`.", show_default=False)],
     target: Annotated[str, typer.Option(help="Column to learn.", show_default=False)],
     trees: Annotated[
-        int, typer.Option(help="Trees of each model; 0: no bound, boosters stop early at most at 200 rounds.")
+        int,
+        typer.Option(help="Trees of each forest; 0: no bound, boosters stop early at most at 200 rounds."),
     ] = 10,
     depth: Annotated[
-        int, typer.Option(help="Depth of our trees; boosters have as many leaves a tree as that allows.")
+        int,
+        typer.Option(help="Depth of our forests' trees; boosters have as many leaves a tree as that allows."),
     ] = 4,
     split: Annotated[str | None, typer.Option(help="sparse_oblique, axis or oblivious.")] = None,
     budget: Annotated[
@@ -147,7 +149,13 @@ class Comparison:
         from hardgrad.trees.forest import Forest
 
         data = self.data
-        estimator = build_estimator(settings.model, data.task, settings.parameters(), leave_out=True)
+        parameters = settings.parameters()
+        if settings.model is not None and "forest" not in settings.model.lower():
+            parameters |= {
+                "n_estimators": None,
+                "max_depth": None,
+            }  # other kinds mean other things by them, and have their own
+        estimator = build_estimator(settings.model, data.task, parameters, leave_out=True)
         if settings.unbounded and "n_estimators" in estimator.get_params():
             estimator.set_params(n_estimators=None)
         began = time.perf_counter()

@@ -144,7 +144,11 @@ def measure(
             model.link == "identity"
         ):  # the scores are probabilities: the metrics want what comes before the link
             logs = np.log(np.clip(model.raw_to_proba(raw), 1e-15, 1.0))
-            raw = logs[:, 1:] - logs[:, :1] if binary else logs
+            raw = logs
+        if (
+            binary and raw.shape[1] == 2
+        ):  # a score a class: the metrics of two classes want the log-odds of the second
+            raw = raw[:, 1:] - raw[:, :1]
         names = ["log_loss", "accuracy", *(["auc"] if binary and len(np.unique(numbers)) == 2 else [])]
     if chosen in METRICS:
         names = [chosen, *(name for name in names if name != chosen)]
