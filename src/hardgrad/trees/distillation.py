@@ -133,19 +133,22 @@ class DistilledTreeClassifier(TableClassifier):
             )
         if unlabelled is not None and self.teacher is None:
             raise DataError("unlabelled rows need a teacher; got teacher=None.")
-        given = self._taught(X) if y is None else y
+        logits = self._teacher_logits(X) if y is None else None
+        given = y if logits is None else np.asarray(self.teacher.classes_)[logits.argmax(1)]
         X, labels = self._check_input(X, given)
+        if self.teacher is not None and logits is None:
+            logits = self._teacher_logits(X)
         numbers = self._labels(labels, y is not None)
         weight = self._weights(sample_weight, len(numbers))
         seed = self._seed_of_fit()
         K = len(self.classes_)
         _, encoded = self._encode_training(X, numbers, weight, task="classification", n_classes=K, seed=seed)
         rows, targets, weights = self._transfer_set(
-            X, encoded, numbers if y is not None else None, weight, unlabelled, seed
+            X, encoded, logits, numbers if y is not None else None, weight, unlabelled, seed
         )
         with listen(self._print_event):
             self._train(rows, targets, weights, seed)
-        self._measure(X, encoded, numbers, weight)
+        self._measure(encoded, logits, numbers, weight)
         self.n_iter_ = self.max_iter
         return self
 
@@ -178,9 +181,6 @@ class DistilledTreeClassifier(TableClassifier):
             check_is_fitted(self.teacher)
 
     # --- targets ---------------------------------------------------------------------------------------------------------------
-    def _taught(self, X: Any) -> NDArray[Any]:
-        return np.asarray(np.asarray(self.teacher.classes_)[self._teacher_logits(X).argmax(1)])
-
     def _labels(self, labels: NDArray[Any], true: bool) -> NDArray[np.int64]:
         """Positions of the labels among the classes; with a teacher the classes are the teacher's."""
         if self.teacher is None:
@@ -200,8 +200,9 @@ class DistilledTreeClassifier(TableClassifier):
         scores = np.asarray(self.teacher.decision_function(X), dtype=np.float64)
         return np.stack([np.zeros_like(scores), scores], axis=1) if scores.ndim == 1 else scores
 
-    def _teacher_shares(self, X: Any) -> Floats:
-        scaled = self._teacher_logits(X) / self.temperature_teacher
+    def _softened(self, logits: Floats) -> Floats:
+        """The teacher's class shares, at the temperature that was asked for."""
+        scaled = logits / self.temperature_teacher
         shares = np.exp(scaled - scaled.max(1, keepdims=True))
         return np.asarray(shares / shares.sum(1, keepdims=True))
 
@@ -209,22 +210,24 @@ class DistilledTreeClassifier(TableClassifier):
         self,
         X: Any,
         encoded: Floats,
+        logits: Floats | None,
         numbers: NDArray[np.int64] | None,
         weight: Floats,
         unlabelled: Any,
         seed: int,
     ) -> tuple[Floats, Floats, Floats]:
-        """Rows to train on with their target distributions and weights."""
-        if self.teacher is None:
+        """Rows to train on with their target distributions and weights; `logits` are the teacher's for the rows of X."""
+        if logits is None:
             assert numbers is not None
             used = weight > 0
             return encoded[used], np.eye(len(self.classes_))[numbers[used]], weight[used]
-        targets = self._teacher_shares(X)
+        targets = self._softened(logits)
         if numbers is not None:
             targets = self.mix * np.eye(len(self.classes_))[numbers] + (1 - self.mix) * targets
         parts = [(encoded, targets, weight)]
         if unlabelled is not None:
-            parts.append((self._read(unlabelled), self._teacher_shares(unlabelled), np.ones(len(unlabelled))))
+            shares = self._softened(self._teacher_logits(unlabelled))
+            parts.append((self._read(unlabelled), shares, np.ones(len(unlabelled))))
         blends = self.transfer_rows == "mixup" or (self.transfer_rows == "auto" and not is_table(X))
         if blends:
             if self._table_fit:
@@ -237,7 +240,8 @@ class DistilledTreeClassifier(TableClassifier):
             share = rng.random((len(first), 1))
             mixed = share * pool[first] + (1 - share) * pool[second]
             every = np.concatenate([part[2] for part in parts])
-            parts.append((mixed, self._teacher_shares(mixed), np.sqrt(every[first] * every[second])))
+            blended = self._softened(self._teacher_logits(mixed))
+            parts.append((mixed, blended, np.sqrt(every[first] * every[second])))
         rows, shares, weights = (np.concatenate(same) for same in zip(*parts, strict=True))
         used = weights > 0
         return rows[used], shares[used], weights[used]
@@ -272,7 +276,9 @@ class DistilledTreeClassifier(TableClassifier):
             parts = [self.soft_.predict_shares(part, how) for part in self._standard(encoded).split(4096)]
         return torch.cat(parts).double().numpy() if parts else np.empty((0, len(self.classes_)))
 
-    def _measure(self, X: Any, encoded: Floats, numbers: NDArray[np.int64], weight: Floats) -> None:
+    def _measure(
+        self, encoded: Floats, logits: Floats | None, numbers: NDArray[np.int64], weight: Floats
+    ) -> None:
         soft, path = self._soft_shares(encoded, "mean"), self._soft_shares(encoded, "max_path")
         hard = self.forest_.predict_raw_encoded(encoded)
         place = np.arange(len(numbers))
@@ -282,8 +288,8 @@ class DistilledTreeClassifier(TableClassifier):
         ]
         right = {name: float(np.average(p.argmax(1) == numbers, weights=weight)) for name, p in
                  (("mean_accuracy", soft), ("max_path_accuracy", path), ("greedy_accuracy", hard))}  # fmt: skip
-        if self.teacher is not None:
-            right["teacher_agreement"] = float((self._taught(X) == self.classes_[hard.argmax(1)]).mean())
+        if logits is not None:
+            right["teacher_agreement"] = float((logits.argmax(1) == hard.argmax(1)).mean())
         self.gap_ = GapReport(
             "log_loss", soft=losses[0], hard=losses[1], agreement=float((soft.argmax(1) == hard.argmax(1)).mean()),
             worst_disagreement=float(np.abs(soft - hard).max()), rows=len(numbers), detail=right,

@@ -59,15 +59,37 @@ class Tests(NamedTuple):
     any_stepped: bool
 
 
-class NumbaKernel:
-    """Runs one forest in numba. Calls share nothing that is written: threads may use one kernel together."""
+class NumbaRows:
+    """What the two numba kernels share: scores and leaves of many rows are one run with one of the outputs left empty."""
 
     engine = "numba"
-    few_rows = FEW
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._steps = Steps(**{name: getattr(tables, name) for name in Steps._fields})
+        self._no_rows = np.empty((0, tables.n_outputs))
+        self._no_nodes = np.empty((0, tables.n_trees), dtype=np.int32)
+
+    def raw(self, X: Doubles, out: Doubles) -> None:
+        """Raw scores of all rows of X [n, features] into out [n, outputs]; both contiguous."""
+        self._run(X, out, self._no_nodes)
+
+    def leaves(self, X: Doubles, out: Ints) -> None:
+        """Leaves of all rows of X into out int32 [n, trees]; both contiguous."""
+        self._run(X, self._no_rows, out)
+        np.take(self._tables.node, out, out=out, mode="clip")
+
+    def _run(self, X: Doubles, out: Doubles, nodes: Ints) -> None:
+        raise NotImplementedError
+
+
+class NumbaKernel(NumbaRows):
+    """Runs one forest in numba. Calls share nothing that is written: threads may use one kernel together."""
+
+    few_rows = FEW
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
         self._cells = np.uint16 if tables.wide else np.uint8
         cell = np.stack([tables.test[:, 1], tables.test[:, 2], tables.test[:, 2] ^ tables.test[:, 3]], axis=1)
         shared = {
@@ -81,8 +103,6 @@ class NumbaKernel:
             cell=cell.astype(self._cells),
             any_stepped=tables.n_tested < tables.n_trees,
         )
-        self._no_rows = np.empty((0, tables.n_outputs))
-        self._no_nodes = np.empty((0, tables.n_trees), dtype=np.int32)
         self._compile()
 
     def _compile(self) -> None:
@@ -99,15 +119,6 @@ class NumbaKernel:
     def few(self, X: Doubles) -> Doubles:
         """Raw scores of at most `few_rows` rows."""
         return cast(Doubles, _few_rows(self._steps, X if X.flags.writeable else X.copy()))
-
-    def raw(self, X: Doubles, out: Doubles) -> None:
-        """Raw scores of all rows of X [n, features] into out [n, outputs]; both contiguous."""
-        self._run(X, out, self._no_nodes)
-
-    def leaves(self, X: Doubles, out: Ints) -> None:
-        """Leaves of all rows of X into out int32 [n, trees]; both contiguous."""
-        self._run(X, self._no_rows, out)
-        np.take(self._tables.node, out, out=out, mode="clip")
 
     def _run(self, X: Doubles, out: Doubles, nodes: Ints) -> None:
         scratch = self._scratch()

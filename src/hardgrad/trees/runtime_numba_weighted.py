@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hardgrad.core.kernels import kernel
-from hardgrad.trees.runtime_numba import COPIED_ROWS, Steps, _lay_out, _oblique_right, _scores
+from hardgrad.trees.runtime_numba import COPIED_ROWS, NumbaRows, _lay_out, _oblique_right, _scores
 from hardgrad.trees.runtime_tables import Doubles, Ints, Tables
 
 
@@ -23,40 +23,27 @@ class Weights(NamedTuple):
     slope: Doubles
 
 
-class NumbaWeightedKernel:
+class NumbaWeightedKernel(NumbaRows):
     """Runs one forest in numba. Calls share nothing that is written: threads may use one kernel together."""
 
-    engine = "numba"
     few_rows = 0
 
     def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-        self._steps = Steps(**{name: getattr(tables, name) for name in Steps._fields})
+        super().__init__(tables)
         self._weights = Weights(tables.linear, tables.linear_weight, tables.slope)
-        self._no_rows = np.empty((0, tables.n_outputs))
-        self._no_nodes = np.empty((0, tables.n_trees), dtype=np.int32)
         self.raw(np.zeros((1, tables.n_features)), np.empty((1, tables.n_outputs)))  # compiles
 
     def few(self, X: Doubles) -> Doubles:
         """Raw scores of no row at all: whatever has rows takes `raw`."""
         return np.empty((len(X), self._tables.n_outputs))
 
-    def raw(self, X: Doubles, out: Doubles) -> None:
-        """Raw scores of all rows of X [n, features] into out [n, outputs]; both contiguous."""
-        self._run(X, out, self._no_nodes)
-
-    def leaves(self, X: Doubles, out: Ints) -> None:
-        """Leaves of all rows of X into out int32 [n, trees]; both contiguous."""
-        self._run(X, self._no_rows, out)
-        np.take(self._tables.node, out, out=out, mode="clip")
-
-    def _run(self, X: Doubles, out: Doubles, leaves: Ints) -> None:
+    def _run(self, X: Doubles, out: Doubles, nodes: Ints) -> None:
         if X.flags.writeable:
-            _rows(self._steps, self._weights, X, out, leaves)
+            _rows(self._steps, self._weights, X, out, nodes)
             return
         for a in range(0, len(X), COPIED_ROWS):  # to numba a read-only array is another type
             b = a + COPIED_ROWS
-            _rows(self._steps, self._weights, X[a:b].copy(), out[a:b], leaves[a:b])
+            _rows(self._steps, self._weights, X[a:b].copy(), out[a:b], nodes[a:b])
 
 
 @kernel
