@@ -10,7 +10,7 @@ import pytest
 
 import hardgrad
 from hardgrad.tabular import Neighbourhood
-from hardgrad.trees.compiled_c import has_compiler
+from hardgrad.export.compiled_c import has_compiler
 
 from .conftest import Command, only_json
 

@@ -30,7 +30,7 @@ from hardgrad.trees import (
     NearestNeighbourhoodRegressor,
     hybrid_switch,
 )
-from hardgrad.trees.compiled_c import compile_shared, has_compiler
+from hardgrad.export.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights
 from hardgrad.trees.packing import Packing
