@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from hardgrad.core import kernels
 from hardgrad.core.errors import DataError, ExportError, ParameterError, SchemaError
-from hardgrad.trees import Forest, forest_from_trees, runtime, runtime_c
 from hardgrad.export.compiled_c import has_compiler
+from hardgrad.trees import Forest, forest_from_trees, runtime_c
 from hardgrad.trees.probe import generate_rows, random_forest
 from hardgrad.trees.runtime import prepare
 from hardgrad.trees.runtime_tables import MAX_TEST_LEAVES, build_tables
