@@ -36,6 +36,7 @@ _HOMES = {
     "noise_stability": "hardgrad.logic.boolean_analysis",
     "random_feature_interpolator": "hardgrad.logic.interpolators",
     "random_points": "hardgrad.logic.boolean_functions",
+    "row_index": "hardgrad.logic.boolean_functions",
     "spectrum_terms": "hardgrad.logic.multilinear",
     "total_influence": "hardgrad.logic.boolean_analysis",
     "train_on_cube": "hardgrad.logic.curriculum",

@@ -15,6 +15,7 @@ from hardgrad.logic.boolean_functions import HasTruthTable as HasTruthTable
 from hardgrad.logic.boolean_functions import cube as cube
 from hardgrad.logic.boolean_functions import hamming_weight as hamming_weight
 from hardgrad.logic.boolean_functions import random_points as random_points
+from hardgrad.logic.boolean_functions import row_index as row_index
 from hardgrad.logic.boolean_functions import truth_table as truth_table
 from hardgrad.logic.curriculum import CurriculumReport as CurriculumReport
 from hardgrad.logic.curriculum import CurriculumSampler as CurriculumSampler

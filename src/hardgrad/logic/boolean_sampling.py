@@ -159,7 +159,7 @@ def degree_profile(
     """Estimate the weights of degrees 0 to `max_degree`.
 
     The sum of the characters of degree d at two points is the Krawtchouk polynomial of their distance, so f(x) f(y) times it has the
-    weight of degree d as its mean over independent x and y: all pairs of the sample are used, and the error is the jackknife's.
+    weight of degree d as its mean over independent x and y. All pairs of the sample are used (a U-statistic).
     """
     function, X, _ = _drawn(f, n_inputs, samples, random_state)
     if samples < 3:
@@ -167,15 +167,20 @@ def degree_profile(
     n = X.shape[1]
     highest = checked_degree(max_degree, n, default=DEFAULT_DEGREE)
     values = evaluate(function, X)
-    with_others = np.empty((highest + 1, samples))
+    mean_with_others, square = np.empty((highest + 1, samples)), np.empty((highest + 1, samples))
     rows = max(1, PAIRS_AT_ONCE // samples)
     for start in range(0, samples, rows):
         part = slice(start, start + rows)
         for degree, kernel in enumerate(_krawtchouk(X[part] @ X.T, n, highest)):
-            own = values[part] * kernel[:, part].diagonal()
-            with_others[degree, part] = values[part] * (kernel @ values - own) / (samples - 1)
-    spread = with_others.std(axis=1, ddof=1) / samples**0.5
-    return Estimate(with_others.mean(axis=1), 2 * (samples - 1) / (samples - 2) * spread)
+            pairs = values[part, None] * kernel * values
+            np.fill_diagonal(pairs[:, part], 0.0)
+            mean_with_others[degree, part] = pairs.sum(axis=1) / (samples - 1)
+            square[degree, part] = np.square(pairs).sum(axis=1) / (samples - 1)
+    weight = mean_with_others.mean(axis=1)
+    of_pairs = np.maximum(square.mean(axis=1) - weight**2, 0.0)
+    of_points = np.maximum(mean_with_others.var(axis=1, ddof=1) - of_pairs / (samples - 1), 0.0)
+    variance = (4 * (samples - 2) * of_points + 2 * of_pairs) / (samples * (samples - 1))
+    return Estimate(weight, np.sqrt(variance))
 
 
 def _krawtchouk(product: Floats, n: int, highest: int) -> list[Floats]:

@@ -30,7 +30,7 @@ class DegreeCurriculum:
     ----------
     step : how much the radius grows from one ball to the next, inputs of -1. n or more is no curriculum: one ball with all points.
     threshold : a ball is learned when the moving average of the loss of its batches is below this.
-    smoothing : weight of the past in that average, 0 up to 1 (excluded).
+    smoothing : weight of the past in that average, 0 up to 1 (excluded); 1 / (1 - smoothing) batches are taken at least.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class CurriculumSampler:
 
     Examples
     --------
-    >>> sampler = CurriculumSampler(DegreeCurriculum(step=1, threshold=0.1), np.array([[1, 1], [-1, -1]]))
+    >>> sampler = CurriculumSampler(DegreeCurriculum(1, threshold=0.1, smoothing=0), np.array([[1, 1], [-1, -1]]))
     >>> sampler.batch(0).tolist()
     [0]
     >>> sampler.observe(0, 0.05)
@@ -139,7 +139,8 @@ class CurriculumSampler:
         keep = self.curriculum.smoothing if spent else 0.0
         average = keep * average + (1 - keep) * loss
         self.history[self.stage] = torch.tensor([spent + 1, average])
-        if not average < self.curriculum.threshold:
+        enough = (spent + 1) * (1 - self.curriculum.smoothing) >= 1 - 1e-9
+        if not (enough and average < self.curriculum.threshold):
             return False
         if self.stage == len(self.balls) - 1:
             self.state[2] = step + 1

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from torch import nn
 
 from hardgrad.core.errors import ParameterError
 from hardgrad.gradients.diagnostics.report import Report
 from hardgrad.logic.boolean_analysis import influence
-from hardgrad.logic.boolean_functions import BooleanFunction, PointFunction, cube, evaluate, truth_table
+from hardgrad.logic.boolean_functions import (
+    BooleanFunction,
+    PointFunction,
+    cube,
+    evaluate,
+    table_inputs,
+    truth_table,
+)
 from hardgrad.logic.curriculum import train_on_cube
 
 
@@ -65,6 +74,7 @@ def holdout_generalization(
     max_steps: int = 600,
     batch_size: int | None = None,
     learning_rate: float = 1e-3,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     random_state: int = 0,
     device: str = "cpu",
 ) -> HoldoutReport:
@@ -77,8 +87,8 @@ def holdout_generalization(
     frozen_bit, frozen_value : the input, and -1 or +1.
     n_inputs : n, needed for a callable.
     tolerance : of the verdict, in units of the error.
-    max_steps, batch_size, learning_rate, random_state, device : of a torch module, as in `train_on_cube`; by default Adam sees all points
-        in each step. An estimator has its own settings.
+    max_steps, batch_size, learning_rate, optimizer, random_state, device : of a torch module, as in `train_on_cube`; by default all points
+        are in each step. An estimator has its own settings.
 
     Returns
     -------
@@ -104,14 +114,14 @@ def holdout_generalization(
         )
     table = truth_table(f, n_inputs)
     predicted = influence(table, frozen_bit)
-    X = cube(len(table).bit_length() - 1)
+    X = cube(table_inputs(table))
     seen = X[:, frozen_bit] == frozen_value
     learned: PointFunction
     if isinstance(model, nn.Module):
         learned = copy.deepcopy(model)
         train_on_cube(
             learned, X[seen], table[seen], max_steps=max_steps, batch_size=batch_size, learning_rate=learning_rate,
-            random_state=random_state, device=device,
+            optimizer=optimizer, random_state=random_state, device=device,
         )  # fmt: skip
     else:
         learned = clone(model).fit(X[seen], table[seen]).predict
