@@ -185,11 +185,32 @@ def test_many_inputs_can_only_be_sampled():
         lambda: degree_profile([1, -1], samples=2),
         lambda: influences([1, -1], samples=1),
         lambda: influences(lambda X: X[:, 0], samples=10),
+        lambda: influences(lambda X: X[:, 0], n_inputs=-1, samples=10),
+        lambda: influences(TASK, n_inputs=9, samples=10),
+        lambda: influences([1, -1], n_inputs=2, samples=10),
     ],
 )
 def test_bad_parameters_are_refused(call):
     with pytest.raises(ParameterError):
         call()
+
+
+class Circuit:
+    """One that answers to bits when it is called, as circuits do."""
+
+    n_inputs = 2
+
+    def truth_table(self):
+        return np.array([[False], [False], [False], [True]])
+
+    def __call__(self, bits):
+        raise AssertionError("the table says it all")
+
+
+def test_a_circuit_is_sampled_from_its_table():
+    found = influences(Circuit(), samples=4000, random_state=2)
+    assert five_errors(found, [0.5, 0.5])
+    assert influences(Circuit()).tolist() == [0.5, 0.5]
 
 
 def test_bad_answers_of_a_sampled_function_are_refused():

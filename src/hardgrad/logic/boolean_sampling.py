@@ -20,25 +20,26 @@ from hardgrad.logic.boolean_functions import (
     table_inputs,
     truth_table,
 )
+from hardgrad.logic.tasks import BooleanTask
 
 PAIRS_AT_ONCE = 1 << 22
 DEFAULT_DEGREE = 3
 
 
 def as_callable(f: BooleanFunction, n_inputs: int | None) -> tuple[PointFunction, int]:
-    """Return f as a function of points, and its number of inputs.
+    """Return f as a function of points, and its number of inputs; a table or circuit is looked up.
 
     Raises
     ------
-    ParameterError : a callable that does not say how many inputs it has.
+    ParameterError : nobody says how many inputs there are, or the function says otherwise.
     """
-    if callable(f):
+    if isinstance(f, BooleanTask) or (callable(f) and not isinstance(f, HasTruthTable)):
         inputs = getattr(f, "n_inputs", n_inputs)
-        if inputs is None or inputs < 0:
-            raise ParameterError(f"a callable needs n_inputs=, 0 or more; got {inputs}.")
+        if inputs is None or inputs < 0 or n_inputs not in (None, inputs):
+            raise ParameterError(
+                f"a callable needs n_inputs=, 0 or more, and a task has its own; got n_inputs={n_inputs} for {f!r}."
+            )
         return f, int(inputs)
-    if isinstance(f, HasTruthTable) and n_inputs is None:
-        n_inputs = f.n_inputs
     table = truth_table(f, n_inputs)
     return lambda X: table[row_index(X)], table_inputs(table)
 
