@@ -17,6 +17,9 @@ from hardgrad.logic.boolean_functions import hamming_weight as hamming_weight
 from hardgrad.logic.boolean_functions import random_points as random_points
 from hardgrad.logic.boolean_functions import row_index as row_index
 from hardgrad.logic.boolean_functions import truth_table as truth_table
+from hardgrad.logic.circuit import Circuit as Circuit
+from hardgrad.logic.circuit_build import NetworkBuilder as NetworkBuilder
+from hardgrad.logic.circuit_model import CircuitModel as CircuitModel
 from hardgrad.logic.curriculum import CurriculumReport as CurriculumReport
 from hardgrad.logic.curriculum import CurriculumSampler as CurriculumSampler
 from hardgrad.logic.curriculum import DegreeCurriculum as DegreeCurriculum
@@ -24,6 +27,12 @@ from hardgrad.logic.curriculum import train_on_cube as train_on_cube
 from hardgrad.logic.difficulty import DifficultyReport as DifficultyReport
 from hardgrad.logic.difficulty import cross_predictability as cross_predictability
 from hardgrad.logic.difficulty import influence_gap as influence_gap
+from hardgrad.logic.equivalence import EquivalenceResult as EquivalenceResult
+from hardgrad.logic.equivalence import equivalence as equivalence
+from hardgrad.logic.gate_ids import Gate as Gate
+from hardgrad.logic.gate_ids import gate_of_word as gate_of_word
+from hardgrad.logic.gate_ids import lut_word as lut_word
+from hardgrad.logic.gate_ids import truth_rows as truth_rows
 from hardgrad.logic.holdout import HoldoutReport as HoldoutReport
 from hardgrad.logic.holdout import holdout_generalization as holdout_generalization
 from hardgrad.logic.interpolators import min_degree_interpolator as min_degree_interpolator
@@ -31,6 +40,9 @@ from hardgrad.logic.interpolators import random_feature_interpolator as random_f
 from hardgrad.logic.multilinear import evaluate_terms as evaluate_terms
 from hardgrad.logic.multilinear import interpolate_subcube as interpolate_subcube
 from hardgrad.logic.multilinear import spectrum_terms as spectrum_terms
+from hardgrad.logic.runtime import CircuitRuntime as CircuitRuntime
+from hardgrad.logic.runtime import prepare as prepare
+from hardgrad.logic.simplify import simplify as simplify
 from hardgrad.logic.tasks import BooleanTask as BooleanTask
 from hardgrad.logic.tasks import LengthGeneralizationTask as LengthGeneralizationTask
 from hardgrad.logic.tasks import Majority as Majority
