@@ -32,7 +32,7 @@ def assert_exact(
     probability_ulp: float = PROBABILITY_ULP,
     signed_zero: bool = True,
 ) -> None:
-    """Compare the result columns of `to_sql(.., outputs="all", n_leaves=forest.n_trees if leaves else 0)`, in row order, with the reference."""
+    """Compare the result columns of `to_sql(.., outputs="all", leaves=leaves)`, in row order, with the reference."""
     names = output_names(forest, dialect, outputs="all", n_leaves=forest.n_trees if leaves else 0)
     assert len(columns) == len(names)
     raw = forest.predict_raw(rows)

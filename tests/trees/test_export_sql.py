@@ -19,8 +19,8 @@ from hardgrad.core.errors import ExportError, ParameterError
 from hardgrad.export.sql import left_sum, scientific, step_function, weighted_sum
 from hardgrad.export.sql_dialects import DIALECTS, SQLite, reads_exactly, sql_dialect
 from hardgrad.tabular.schema import Column, Feature, TableSchema
-from hardgrad.trees.export_sql import to_sql
 from hardgrad.tabular.table_sql_output import output_names
+from hardgrad.trees.export_sql import to_sql
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.forest_build import forest_from_trees
 from hardgrad.trees.probe import random_forest

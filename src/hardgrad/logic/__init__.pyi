@@ -27,8 +27,6 @@ from hardgrad.logic.curriculum import train_on_cube as train_on_cube
 from hardgrad.logic.difficulty import DifficultyReport as DifficultyReport
 from hardgrad.logic.difficulty import cross_predictability as cross_predictability
 from hardgrad.logic.difficulty import influence_gap as influence_gap
-from hardgrad.logic.equivalence import EquivalenceResult as EquivalenceResult
-from hardgrad.logic.equivalence import equivalence as equivalence
 from hardgrad.logic.gate_ids import Gate as Gate
 from hardgrad.logic.gate_ids import gate_of_word as gate_of_word
 from hardgrad.logic.gate_ids import lut_word as lut_word
@@ -40,9 +38,11 @@ from hardgrad.logic.interpolators import random_feature_interpolator as random_f
 from hardgrad.logic.multilinear import evaluate_terms as evaluate_terms
 from hardgrad.logic.multilinear import interpolate_subcube as interpolate_subcube
 from hardgrad.logic.multilinear import spectrum_terms as spectrum_terms
+from hardgrad.logic.proving import EquivalenceResult as EquivalenceResult
+from hardgrad.logic.proving import equivalence as equivalence
 from hardgrad.logic.runtime import CircuitRuntime as CircuitRuntime
 from hardgrad.logic.runtime import prepare as prepare
-from hardgrad.logic.simplify import simplify as simplify
+from hardgrad.logic.simplification import simplify as simplify
 from hardgrad.logic.tasks import BooleanTask as BooleanTask
 from hardgrad.logic.tasks import LengthGeneralizationTask as LengthGeneralizationTask
 from hardgrad.logic.tasks import Majority as Majority

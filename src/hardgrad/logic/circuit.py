@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from hardgrad.export.c import CSource
     from hardgrad.export.verilog import VerilogSource
     from hardgrad.logic.circuit_report import CircuitCost, Roofline
-    from hardgrad.logic.equivalence import EquivalenceResult
     from hardgrad.logic.program import Program
+    from hardgrad.logic.proving import EquivalenceResult
     from hardgrad.logic.runtime import CircuitRuntime
 
 Bits = NDArray[np.bool_]
@@ -274,14 +274,14 @@ class Circuit(Artifact, kind="circuit"):
 
     # --- other circuits ------------------------------------------------------------------------------------------------------
     def simplify(self) -> Circuit:
-        """Return a circuit of the same function, inputs and outputs with no more gates (see `hardgrad.logic.simplify`)."""
-        from hardgrad.logic.simplify import simplify
+        """Return a circuit of the same function, inputs and outputs with no more gates (see `hardgrad.logic.simplification`)."""
+        from hardgrad.logic.simplification import simplify
 
         return simplify(self)
 
     def equivalent(self, other: Circuit, *, time_limit: float = 60.0) -> EquivalenceResult:
-        """Prove that another circuit has the same function, or find an input where it has not (see `hardgrad.logic.equivalence`)."""
-        from hardgrad.logic.equivalence import equivalence
+        """Prove that another circuit has the same function, or find an input where it has not (see `hardgrad.logic.proving`)."""
+        from hardgrad.logic.proving import equivalence
 
         return equivalence(self, other, time_limit=time_limit)
 

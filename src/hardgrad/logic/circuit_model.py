@@ -215,12 +215,10 @@ class CircuitModel(TableModel, kind="circuit-model"):
 
         code = to_c(self, "model")
         found = {"model.h": code.header, "model.c": code.source}
-        for file, write in (
-            ("model.v", lambda: to_verilog(self, "model").source),
-            ("model.sql", lambda: to_sql(self)),
-        ):
-            with contextlib.suppress(ExportError):
-                found[file] = write()
+        with contextlib.suppress(ExportError):
+            found["model.v"] = to_verilog(self, "model").source
+        with contextlib.suppress(ExportError):
+            found["model.sql"] = to_sql(self)
         return found
 
 
