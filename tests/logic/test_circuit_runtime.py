@@ -67,6 +67,19 @@ def test_ties_go_to_the_first_group_and_empty_groups_count_nothing(engine):
     assert runtime.counts([[1, 0]]).tolist() == [[0, 1, 1, 0, 0]]
 
 
+@pytest.mark.skipif(not has_compiler(), reason="no C compiler found")
+@pytest.mark.parametrize("seed", range(4))
+def test_a_circuit_compiled_by_itself_gives_the_same_bits(seed):
+    circuit = random_circuit(seed) if seed < 2 else layered_circuit(seed, 30, [150, 150, 97])
+    rows = random_rows(seed, 1111, circuit.n_inputs)
+    group = np.arange(circuit.n_outputs) % 3
+    runtime = prepare(circuit, compile="c", n_jobs=2, group=group, n_groups=3)
+    np.testing.assert_array_equal(runtime.evaluate(rows), circuit.evaluate(rows))
+    np.testing.assert_array_equal(
+        runtime.winners(rows), prepare(circuit, "numpy", group=group, n_groups=3).winners(rows)
+    )
+
+
 def test_views_are_taken_as_they_are():
     circuit = layered_circuit(0, 20, [30])
     rows = random_rows(0, 300, 60)[:, ::3]
@@ -99,6 +112,8 @@ def test_what_is_wrong_is_said():
     circuit = Circuit.from_expression("a & b")
     for options, message in (
         ({"engine": "fpga"}, "engine='fpga'"),
+        ({"compile": "verilog"}, "compile='verilog'"),
+        ({"compile": "c", "engine": "numba"}, "with engine='numba'"),
         ({"group": [0, 1]}, "groups of 2 outputs"),
         ({"group": [3], "n_groups": 2}, "group 3"),
         ({"group": [0], "weight": [-1]}, "weight -1"),

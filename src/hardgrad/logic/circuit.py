@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,11 +248,13 @@ class Circuit(Artifact, kind="circuit"):
 
         return make_program(self)
 
-    def runtime(self, engine: str = "auto", *, n_jobs: int | None = 1) -> CircuitRuntime:
+    def runtime(
+        self, engine: str = "auto", *, compile: Literal["c"] | None = None, n_jobs: int | None = 1
+    ) -> CircuitRuntime:
         """Return a fast handle that gives the same bits (see `hardgrad.logic.runtime.prepare`)."""
         from hardgrad.logic.runtime import prepare
 
-        return prepare(self, engine, n_jobs=n_jobs)
+        return prepare(self, engine, compile=compile, n_jobs=n_jobs)
 
     def truth_table(self) -> Bits:
         """Return the outputs of all inputs, bool [2**inputs, outputs], input 0 changing slowest.

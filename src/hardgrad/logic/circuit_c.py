@@ -14,6 +14,7 @@ from hardgrad.logic.gate_ids import Gate
 
 if TYPE_CHECKING:
     from hardgrad.logic.circuit import Circuit
+    from hardgrad.logic.program import Program
 
 GATES_A_FUNCTION = 200
 TEXTS = {
@@ -61,23 +62,7 @@ def to_c(circuit: Circuit, name: str = "circuit") -> c.CSource:
 def definitions(circuit: Circuit, name: str) -> str:
     """Return the functions of `to_c` that follow the header."""
     program = circuit.program
-    lines = [
-        f"    s[{target}] = {_text(gate, left, right)};"
-        for gate, left, right, target in zip(
-            program.gate.tolist(),
-            program.left.tolist(),
-            program.right.tolist(),
-            program.target.tolist(),
-            strict=True,
-        )
-    ]
-    starts = range(0, len(lines), GATES_A_FUNCTION)
-    parts = [
-        "\n".join(
-            [f"static void part_{k}({name}_word *s)", "{", *lines[start : start + GATES_A_FUNCTION], "}"]
-        )
-        for k, start in enumerate(starts)
-    ]
+    parts = gate_functions(program, f"{name}_word")
     put = [
         f"    s[{place}] = x[{wire}];"
         for wire, place in zip(program.input_wire.tolist(), program.input_place.tolist(), strict=True)
@@ -88,6 +73,24 @@ def definitions(circuit: Circuit, name: str) -> str:
         *(f"    part_{k}(s);" for k in range(len(parts))), *got, "    (void)x, (void)y, (void)s;", "}", "",
     ]  # fmt: skip
     return "\n\n".join([*parts, "\n".join(run)])
+
+
+def gate_functions(program: Program, word: str) -> list[str]:
+    """Return functions `part_0`, `part_1`, .. that take an array of places and evaluate a few hundred gates each."""
+    lines = [
+        f"    s[{target}] = {_text(gate, left, right)};"
+        for gate, left, right, target in zip(
+            program.gate.tolist(),
+            program.left.tolist(),
+            program.right.tolist(),
+            program.target.tolist(),
+            strict=True,
+        )
+    ]
+    chunks = [lines[start : start + GATES_A_FUNCTION] for start in range(0, len(lines), GATES_A_FUNCTION)]
+    return [
+        "\n".join([f"static void part_{k}({word} *s)", "{", *chunk, "}"]) for k, chunk in enumerate(chunks)
+    ]
 
 
 def _text(gate: int, left: int, right: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from hardgrad.logic.counting import make_groups
 from hardgrad.logic.program import without_unused_inputs
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, Link, TableModel, Task
+
+if TYPE_CHECKING:
+    from hardgrad.trees.forest import Forest
 
 Floats = NDArray[np.float64]
 ROWS_AT_ONCE = 1 << 15
@@ -108,6 +111,13 @@ class CircuitModel(TableModel, kind="circuit-model"):
         return cls(
             gates=circuit.gates, left=circuit.left, right=circuit.right, outputs=circuit.outputs, **fields
         )
+
+    @classmethod
+    def from_forest(cls, forest: Forest) -> CircuitModel:
+        """Return the model that scores as a forest does, bit for bit (see `hardgrad.logic.forest_circuit`)."""
+        from hardgrad.logic.forest_circuit import circuit_of_forest
+
+        return circuit_of_forest(forest)
 
     @cached_property
     def circuit(self) -> Circuit:

@@ -37,6 +37,8 @@ class Kernel(Protocol):
     """What a compiled engine offers."""
 
     engine: str
+    lanes: int | None
+    """Words of a block; None where it is free."""
 
     def run(
         self,
@@ -62,14 +64,16 @@ class CircuitRuntime:
     n_jobs : threads that a call with many rows uses.
     """
 
-    def __init__(self, circuit: Circuit, groups: Groups, engine: str, n_jobs: int) -> None:
+    def __init__(
+        self, circuit: Circuit, groups: Groups, engine: str, n_jobs: int, *, straight: bool = False
+    ) -> None:
         self.circuit = circuit
         self.n_jobs = n_jobs
         self._groups = groups
         self._wanted = engine
         self._kernel: Kernel | None = None
         if engine in ("c", "numba"):
-            self._kernel = make_kernel(circuit.program, groups, engine)
+            self._kernel = make_kernel(circuit.program, groups, engine, straight=straight)
 
     @property
     def engine(self) -> str:
@@ -128,7 +132,7 @@ class CircuitRuntime:
         n_words = word_count(n_rows)
         if not n_words:
             return
-        lanes = block_words(self.circuit.program, n_words)
+        lanes = kernel.lanes or block_words(self.circuit.program, n_words)
         arrays = (
             np.empty((0, 0), np.uint64) if words is None else words,
             np.empty((0, 0), np.uint8) if rows is None else np.ascontiguousarray(rows).view(np.uint8),
@@ -174,6 +178,7 @@ class NumbaKernel:
     """Runs one circuit in loops that numba compiled."""
 
     engine = "numba"
+    lanes: int | None = None
 
     def __init__(self, program: Program, groups: Groups) -> None:
         from hardgrad.logic.runtime_numba import run_circuit
@@ -204,12 +209,12 @@ class NumbaKernel:
         )  # fmt: skip
 
 
-def make_kernel(program: Program, groups: Groups, engine: str) -> Kernel:
-    """Return a compiled engine. Raises `ExportError` where it does not run here."""
+def make_kernel(program: Program, groups: Groups, engine: str, *, straight: bool = False) -> Kernel:
+    """Return a compiled engine, "c" on request with the gates of this circuit alone. Raises `ExportError` where it does not run here."""
     if engine == "c":
         from hardgrad.logic.runtime_c import CKernel
 
-        return CKernel(program, groups)
+        return CKernel(program, groups, straight=straight)
     try:
         import numba  # noqa: F401
     except ImportError as error:
@@ -237,6 +242,7 @@ def prepare(
     circuit: Circuit,
     engine: Engine | str = "auto",
     *,
+    compile: Literal["c"] | None = None,
     n_jobs: int | None = 1,
     group: Any = (),
     weight: Any = None,
@@ -250,6 +256,8 @@ def prepare(
     engine : "c" (compiled by the system's compiler once a machine, in a second or two), "numba" (no compiler needed; compiled on first use,
         then cached where numba finds a writable folder), "numpy" (neither: the reference), or "auto": NumPy for little work, else the
         first of these that runs here.
+    compile : "c" compiles this circuit itself, gate after gate, some seconds a thousand gates, once a machine: the fastest there is.
+        By default nothing is compiled for a circuit.
     n_jobs : threads for calls with many rows: 1 by default, -1 all processors, None is 1.
     group : int [outputs], the group that each output counts for in `counts` and `winners`; by default there are none.
     weight : int [outputs], how many times it counts; by default once.
@@ -267,12 +275,18 @@ def prepare(
     """
     if engine not in ENGINES:
         raise ParameterError(f"got engine={engine!r}; expected one of {', '.join(map(repr, ENGINES))}.")
+    if compile not in (None, "c") or (compile and engine not in ("auto", "c")):
+        raise ParameterError(
+            f'got compile={compile!r} with engine={engine!r}; expected None, or "c" with engine "auto" or "c".'
+        )
     member = np.asarray(group, np.int64)
     count = int(member.max(initial=-1)) + 1 if n_groups is None else n_groups
     if len(member) not in (0, circuit.n_outputs):
         raise ParameterError(f"got groups of {len(member)} outputs; the circuit has {circuit.n_outputs}.")
     groups = make_groups(member, np.ones(len(member), np.int64) if weight is None else weight, count)
-    return CircuitRuntime(circuit, groups, engine, effective_jobs(n_jobs))
+    return CircuitRuntime(
+        circuit, groups, "c" if compile else engine, effective_jobs(n_jobs), straight=compile == "c"
+    )
 
 
 def block_words(program: Program, n_words: int) -> int:

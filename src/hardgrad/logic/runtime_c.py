@@ -11,11 +11,15 @@ import numpy as np
 
 from hardgrad.core.errors import ExportError
 from hardgrad.export.compiled_c import compile_shared
+from hardgrad.logic.circuit_c import gate_functions
 from hardgrad.logic.counting import Groups
 from hardgrad.logic.program import MASKS, Program
 
 FLAGS = ("-std=gnu11", "-O3")
+STRAIGHT_FLAGS = ("-std=gnu11", "-O1")
 TARGET = ("-march=native",)
+APART = "static __attribute__((noinline)) void"
+"""Parts must stay apart: compilers take time that grows faster than the length of a function."""
 NUMBERS = ("n_gates", "n_used", "n_outputs", "n_inputs", "n_groups", "n_shifts", "n_planes", "n_index")
 ARRAYS = (
     "gate",
@@ -39,12 +43,19 @@ class _ProgramStruct(ctypes.Structure):
 
 
 class CKernel:
-    """Runs one circuit in compiled C. Calls share nothing that is written."""
+    """Runs one circuit in compiled C. Calls share nothing that is written.
+
+    Parameters
+    ----------
+    program, groups : what to run and to count.
+    straight : compile the gates of this very circuit, one after the other; else the loop that runs any circuit.
+    """
 
     engine = "c"
 
-    def __init__(self, program: Program, groups: Groups) -> None:
-        self._run = _function()
+    def __init__(self, program: Program, groups: Groups, *, straight: bool = False) -> None:
+        self._run = _straight_function(program) if straight else _function()
+        self.lanes: int | None = 8 if straight else None
         arrays = {name: getattr(program, name) for name in ARRAYS[:7]}
         arrays |= {
             "masks": MASKS,
@@ -88,14 +99,34 @@ def _address(array: Any) -> int | None:
 
 @functools.cache
 def _function() -> Any:
+    return _compiled({}, FLAGS, "hardgrad_circuit")
+
+
+def _straight_function(program: Program) -> Any:
+    parts = gate_functions(program, "vector")
+    calls = [f"    part_{k}(s);" for k in range(len(parts))]
+    text = "\n".join(
+        [
+            *(part.replace("static void", APART, 1) for part in parts),
+            "static void all_parts(vector *s)",
+            "{",
+            *calls,
+            "}",
+            "",
+        ]
+    )
+    return _compiled({"gates.h": text}, (*STRAIGHT_FLAGS, '-DHARDGRAD_GATES="gates.h"'), "hardgrad_gates")
+
+
+def _compiled(headers: dict[str, str], flags: tuple[str, ...], name: str) -> Any:
     source = (resources.files("hardgrad.logic") / "runtime_kernel.c").read_text(encoding="utf-8")
     try:
-        library = compile_shared(source, flags=(*FLAGS, *TARGET), name="hardgrad_circuit")
+        library = compile_shared(source, flags=(*flags, *TARGET), name=name, headers=headers)
     except ExportError as error:
         if "refused" not in str(error):
             raise
         # Some compilers have no notion of "native" on some processors.
-        library = compile_shared(source, flags=FLAGS, name="hardgrad_circuit")
+        library = compile_shared(source, flags=flags, name=name, headers=headers)
     function = library["hardgrad_run_circuit"]
     function.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 5 + [ctypes.c_void_p] * 3
     function.restype = None

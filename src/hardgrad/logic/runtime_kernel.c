@@ -16,6 +16,15 @@ typedef struct {
     const int32_t *member_start; /* [groups * shifts + 1] */
 } program_t;
 
+#ifdef HARDGRAD_GATES
+/* The gates of one circuit as a header, one after the other; a block then has one vector. */
+#include HARDGRAD_GATES
+static void run_gates(const program_t *p, vector *state, int64_t width)
+{
+    (void)p, (void)width;
+    all_parts(state);
+}
+#else
 /* Every gate is c0 ^ c1 a ^ c2 b ^ c3 ab: no branch depends on it. */
 #define GATES(WIDTH)                                                                                                   \
     static void gates_##WIDTH(const program_t *p, vector *state)                                                       \
@@ -44,6 +53,7 @@ static void run_gates(const program_t *p, vector *state, int64_t width)
     default: gates_8(p, state); break;
     }
 }
+#endif
 
 /* At most 64 rows of bytes 0 and 1 -> word `at` of every input. In between, `octets` [8][inputs] holds eight rows a byte. */
 static void pack_tile(const program_t *p, const uint8_t *restrict rows, int64_t count, uint64_t *state, int64_t lanes,
