@@ -36,9 +36,11 @@ ESTIMATORS = {
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
+    "boolean-influence",
     "categorical-encoders",
     "chaos-gradients",
     "confusion-losses",
+    "degree-curriculum",
     "distilled-tree",
     "error-free-swaps",
     "flagship-small-tables",
