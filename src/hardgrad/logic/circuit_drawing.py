@@ -27,9 +27,9 @@ LABELS = {
     Gate.B_OR_NOT_A: "¬a ∨ b", Gate.NAND: "¬(a ∧ b)", Gate.TRUE: "1",
 }  # fmt: skip
 STYLE = (
-    ".circuit{font:12px 'DejaVu Sans',Verdana,sans-serif;color:var(--text,#222)}.circuit text{fill:currentColor}"
-    ".circuit path{fill:none;stroke:var(--line,#8a94a6);stroke-width:1}.circuit rect{fill:var(--box,#eef2f8);stroke:var(--edge,#5b6b86)}"
-    ".circuit .input rect{fill:var(--input,#e3f1e4)}.circuit .output rect{fill:var(--output,#fbe9d4)}"
+    ".circuit{font:12px 'DejaVu Sans',Verdana,sans-serif;color:#222}.circuit text{fill:currentColor}"
+    ".circuit path{fill:none;stroke:#8a94a6;stroke-width:1}.circuit rect{fill:#eef2f8;stroke:#5b6b86}"
+    ".circuit .input rect{fill:#e3f1e4}.circuit .output rect{fill:#fbe9d4}"
 )
 
 
@@ -42,6 +42,14 @@ def draw(circuit: Circuit, path: str | os.PathLike[str] | None = None) -> str:
     ------
     ExportError : more than 400 gates, which nobody can read.
     """
+    text = picture(circuit, style=f"<style>{STYLE}</style>")
+    if path is not None:
+        write_text(path, text)
+    return text
+
+
+def picture(circuit: Circuit, *, style: str = "") -> str:
+    """Return the SVG element of `draw`, with another style element or none, for a page that has its own."""
     live = live_wires(circuit)
     gates = np.flatnonzero(live[circuit.n_inputs :])
     if len(gates) > MOST_DRAWN:
@@ -62,13 +70,28 @@ def draw(circuit: Circuit, path: str | os.PathLike[str] | None = None) -> str:
     ]
     boxes += [_box(end, name, "output") for end, name in zip(ends, circuit.names_of_outputs, strict=True)]
     width, height = size
-    text = (
+    return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="circuit" role="img" aria-label="circuit of {len(gates)} gates" '
-        f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"><style>{STYLE}</style>{"".join([*lines, *boxes])}</svg>'
+        f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}">{style}{"".join([*lines, *boxes])}</svg>'
     )
-    if path is not None:
-        write_text(path, text)
-    return text
+
+
+def first_outputs(circuit: Circuit) -> Circuit | None:
+    """Return the circuit of as many outputs, from the first on, as a picture can hold; None where it cannot hold one."""
+    low, high = 0, circuit.n_outputs  # `low` outputs fit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if int(live_wires(_with_outputs(circuit, middle))[circuit.n_inputs :].sum()) <= MOST_DRAWN:
+            low = middle
+        else:
+            high = middle - 1
+    return _with_outputs(circuit, low) if low else None
+
+
+def _with_outputs(circuit: Circuit, count: int) -> Circuit:
+    names = circuit.output_names[:count]
+    fields = (circuit.gates, circuit.left, circuit.right, circuit.outputs[:count], circuit.n_inputs)
+    return type(circuit)(*fields, circuit.input_names, names)
 
 
 def _layout(circuit: Circuit, live: Any) -> tuple[dict[int, tuple[float, float]], tuple[float, float]]:

@@ -217,6 +217,21 @@ class CircuitModel(TableModel, kind="circuit-model"):
             offset=self.offset, scale=self.scale,
         )  # fmt: skip
 
+    def drawing(self) -> tuple[str, str] | None:
+        """Return a caption and a picture of the circuit, or of its first outputs where it is too large; None where one is."""
+        from hardgrad.logic.circuit_drawing import first_outputs, picture
+
+        shown = first_outputs(self.circuit)
+        if shown is None:
+            return None
+        part = (
+            ""
+            if shown.n_outputs == self.circuit.n_outputs
+            else f" What {shown.n_outputs:,} of its {self.circuit.n_outputs:,} outputs need."
+        )
+        caption = f"Inputs are tests of the table, on the left; every box is one gate of the wires that reach it.{part}"
+        return caption, picture(shown)
+
     # --- other forms ---------------------------------------------------------------------------------------------------------
     def exports(self) -> dict[str, str]:
         """Return C, Verilog of the circuit with its counts, and SQL where the circuit is small."""

@@ -20,7 +20,7 @@ from hardgrad.report.sections import page_values
 from hardgrad.trees.export_javascript import to_javascript
 
 TEMPLATES = Path(__file__).parent / "templates"
-STYLES = ("base", "layout", "charts", "trees", "explorer", "print")
+STYLES = ("base", "layout", "charts", "trees", "circuit", "explorer", "print")
 SCRIPTS = ("dom", "layout", "trees", "threshold", "inputs", "explorer", "main", "start")
 WITHOUT_TREES = ("dom", "threshold", "main", "start")
 

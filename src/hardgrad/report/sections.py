@@ -35,6 +35,7 @@ def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str
         if context.forest is None
         else [],
         "title": context.title or (f"Predicting {model.target}" if model.target else f"A {what(model)}"),
+        "drawing": _drawing(model),
         "exactness": exactness(context.exact_checks),
         "training": _two(
             lambda width: plots_training.training(context.history, context.metric, width, context.higher)
@@ -66,6 +67,15 @@ def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str
 def what(model: TableModel) -> str:
     """Return what kind of model it is, in words: "forest", "neighbourhood"."""
     return model.kind.replace("-", " ")
+
+
+def _drawing(model: TableModel) -> dict[str, Any] | None:
+    """The model's own picture and its caption, where it has one."""
+    found = model.drawing()
+    if found is None:
+        return None
+    caption, picture = found
+    return {"caption": caption, "picture": Markup(picture)}  # noqa: S704 - made by us, texts escaped
 
 
 def _two(draw: Any) -> Markup | None:

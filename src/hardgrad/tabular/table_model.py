@@ -113,6 +113,10 @@ class TableModel(Artifact):
         """Return what there is to count in the model, as (number, singular noun): shown by the command and the report."""
         return [(sum(array.nbytes for array in self.arrays().values()), "byte")]
 
+    def drawing(self) -> tuple[str, str] | None:
+        """Return a caption and an SVG element for the report, whose style sheet colours it; None where a kind has no picture."""
+        return None
+
     def exports(self) -> dict[str, str]:
         """Return other forms of the model as text by file name, as `{"model.sql": ...}`; none where a kind has none.
 
