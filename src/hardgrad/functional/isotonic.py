@@ -7,7 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad.functional.isotonic_operators import blocks_of, order_of, pool, project_ranks, project_sorted
+from hardgrad.functional.isotonic_operators import (
+    blocks_of,
+    exponentials,
+    order_of,
+    pool,
+    project_ranks,
+    project_sorted,
+    project_sorted_entropic,
+)
 from hardgrad.functional.operands import as_lists, settle
 
 
@@ -41,7 +49,7 @@ def soft_rank(x: Tensor, temperature: Any, entropic: bool = False) -> Tensor:
     z = theta.gather(-1, order)
     w = _descending(x).expand(z.shape)
     start = blocks_of(z.detach(), w.log(), True)
-    share = _exponentials(z, start)
+    share = exponentials(z, start)
     ranks = share / pool(share, start, False) * pool(w, start, False)
     return torch.zeros_like(ranks).scatter(-1, order, ranks)
 
@@ -65,13 +73,7 @@ def soft_sort(x: Tensor, temperature: Any, descending: bool = False, entropic: b
     Source: as for `soft_rank`.
     """
     z: Tensor = _descending(x) / temperature
-    if entropic:
-        z, w = torch.broadcast_tensors(z, x.gather(-1, order_of(x.detach())))
-        start = blocks_of(z.detach(), w.detach(), True)
-        of_z, of_w = (pool(_exponentials(v, start), start, False).log() for v in (z, w))
-        values = (z - _first(z, start)) - of_z + _first(w, start) + of_w
-    else:
-        values = project_sorted(z, x)
+    values = project_sorted_entropic(z, x) if entropic else project_sorted(z, x)
     ordered: Tensor = values if descending else values.flip(-1)
     return ordered
 
@@ -104,12 +106,3 @@ def isotonic_regression(y: Tensor, dim: int = -1, *, increasing: bool = True) ->
 
 def _descending(x: Tensor) -> Tensor:
     return torch.arange(x.shape[-1], 0, -1, dtype=x.dtype, device=x.device)
-
-
-def _exponentials(v: Tensor, start: Tensor) -> Tensor:
-    """Return exp of the distance to the first element of the block, which is its largest: between 0 and 1."""
-    return torch.exp(v - _first(v, start))
-
-
-def _first(v: Tensor, start: Tensor) -> Tensor:
-    return v.detach().gather(-1, start)

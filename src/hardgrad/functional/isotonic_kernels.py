@@ -53,7 +53,7 @@ def _log_sum(a: float, b: float) -> float:
 
 @kernel
 def _entropic_row(z: Floats, w: Floats, start: Ints, log_z: Floats, log_w: Floats) -> None:
-    """Fill `start` for blocks whose value is logsumexp(z) - logsumexp(w); the two other arrays are scratch."""
+    """Fill `start` for blocks whose value is logsumexp(z) - logsumexp(w), and the two terms of each block, one block after the other."""
     n = len(z)
     top = -1
     first = start
@@ -121,6 +121,23 @@ def sort_rows(z: Rows, x: Rows, order: Ints, values: Rows, start: Ints) -> None:
 
 
 @kernel
+def sort_entropic_rows(z: Rows, x: Rows, order: Ints, values: Rows, start: Ints) -> None:
+    """Fill `values` as `sort_rows` does, with the projection in the Kullback-Leibler sense."""
+    rows, n = x.shape
+    left, right, log_z, log_w = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for r in range(rows):
+        left[:] = z[r if len(z) > 1 else 0]
+        for i in range(n):
+            right[i] = x[r, order[r, i]]
+        _entropic_row(left, right, start[r], log_z, log_w)
+        block = -1
+        for i in range(n):
+            block += start[r, i] == i
+            alone = start[r, i] == i and (i == n - 1 or start[r, i + 1] > i)
+            values[r, i] = right[i] if alone else left[i] - log_z[block] + log_w[block]
+
+
+@kernel
 def pool_rows(y: Rows, start: Ints, mean: bool, out: Rows) -> None:
     """Fill every position of `out` with the sum, or the mean, of y over its block."""
     rows, n = y.shape
@@ -151,4 +168,24 @@ def centre_rows(y: Rows, order: Ints, start: Ints, out: Rows) -> None:
                 total += y[r, order[r, i]]
             for i in range(begin, end):
                 out[r, order[r, i]] = y[r, order[r, i]] - total / (end - begin)
+            end = begin
+
+
+@kernel
+def share_rows(y: Rows, x: Rows, order: Ints, start: Ints, out: Rows) -> None:
+    """Fill `out` with the sum of y over each block, shared out as the softmax of x; blocks are of the positions `order` of x."""
+    rows, n = y.shape
+    parts = np.empty(n)
+    for r in range(rows):
+        end = n
+        while end > 0:
+            begin = start[r, end - 1]
+            top = np.float64(x[r, order[r, begin]])
+            total, whole = 0.0, 0.0
+            for i in range(begin, end):
+                parts[i] = 1.0 if i == begin else math.exp(x[r, order[r, i]] - top)
+                total += y[r, i]
+                whole += parts[i]
+            for i in range(begin, end):
+                out[r, order[r, i]] = total * (parts[i] / whole)
             end = begin

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 CLOSED_FORM_SIZE = 512
 
@@ -104,6 +105,31 @@ def _sort(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return values, order, start
 
 
+def _sort_entropic(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    order = _order(x)
+    if x.device.type != "cpu":
+        z, w = torch.broadcast_tensors(z, x.gather(-1, order))
+        start = _blocks(z, w, True)
+        logs = [_pool(exponentials(v, start), start, False).log() for v in (z, w)]
+        return (z - first_of(z, start)) - logs[0] + first_of(w, start) + logs[1], order, start
+    from hardgrad.functional.isotonic_kernels import sort_entropic_rows
+
+    values = torch.empty(x.shape, dtype=x.dtype)
+    start = torch.empty(x.shape, dtype=torch.int64)
+    sort_entropic_rows(_rows(z), _rows(x), _rows(order), _rows(values), _rows(start))
+    return values, order, start
+
+
+def first_of(v: Tensor, start: Tensor) -> Tensor:
+    """Return the first element of the block of every position, a constant to autograd."""
+    return v.detach().gather(-1, start)
+
+
+def exponentials(v: Tensor, start: Tensor) -> Tensor:
+    """Return exp of the distance to the first element of the block, which is its largest: between 0 and 1."""
+    return torch.exp(v - first_of(v, start))
+
+
 def closed_form_blocks(z: Tensor, w: Tensor, entropic: bool) -> Tensor:
     """Return where the block of every position begins, by v_i = min over a <= i of max over b >= i of the value of a..b."""
     n = z.shape[-1]
@@ -147,6 +173,14 @@ def _watched(tensor: Tensor) -> bool:
     )
 
 
+def _plain(*tensors: Tensor) -> bool:
+    """Tell whether nobody needs a derivative or a trace of what is computed from the tensors, and the CPU has them."""
+    return not torch.is_grad_enabled() and all(
+        t.device.type == "cpu" and not _watched(t) and forward_ad.unpack_dual(t).tangent is None
+        for t in tensors
+    )
+
+
 def _operator(name: str, compute: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
     op = torch.library.custom_op(f"hardgrad::{name}", compute, mutates_args=())
     op.register_fake(fake)
@@ -170,6 +204,9 @@ _pool_op = _operator("isotonic_pool", _pool, lambda y, start, mean: _like(y))
 _centre_op = _operator("isotonic_centre", _centre, lambda y, order, start: _like(y))
 _rank_op = _operator("isotonic_rank", _rank, lambda x, temperature: (_like(x), _whole(x), _whole(x)))
 _sort_op = _operator("isotonic_sort", _sort, lambda z, x: (_like(x), _whole(x), _whole(x)))
+_sort_entropic_op = _operator(
+    "isotonic_sort_entropic", _sort_entropic, lambda z, x: (_like(x), _whole(x), _whole(x))
+)
 
 
 def order_of(x: Tensor) -> Tensor:
@@ -199,7 +236,7 @@ def _differentiable(
     backward : of that, which inputs need one and the gradient of the first output, the gradients of the inputs.
     forward : of that and the changes of the inputs, None where there is none, the change of the first output.
     """
-    several = compute in (_rank, _sort)
+    several = compute in (_rank, _sort, _sort_entropic)
     pull, push = backward, forward  # the classes below have methods of these names
 
     def remember(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -303,6 +340,40 @@ def _sort_forward(
     return change + of_z - pool(of_z, start, True)
 
 
+def _shares(v: Tensor, start: Tensor) -> Tensor:
+    """Return the softmax of v over each block."""
+    parts = exponentials(v, start)
+    return parts / pool(parts, start, False)
+
+
+def _sort_entropic_back(
+    order: Tensor, start: Tensor, z: Tensor, x: Tensor, needed: Needed, gradient: Tensor
+) -> tuple[Any, ...]:
+    if not needed[0] and _plain(gradient, x):
+        from hardgrad.functional.isotonic_kernels import share_rows
+
+        shared = torch.empty(x.shape, dtype=x.dtype)
+        share_rows(_rows(gradient), _rows(x), _rows(order), _rows(start), _rows(shared))
+        return None, shared
+    total = pool(gradient, start, False)
+    of_z = (
+        (gradient - _shares(z.expand(start.shape), start) * total).sum_to_size(z.shape) if needed[0] else None
+    )
+    of_w = _shares(x.gather(-1, order), start) * total if needed[1] else None
+    return of_z, None if of_w is None else torch.empty_like(of_w).scatter(-1, order, of_w)
+
+
+def _sort_entropic_forward(
+    order: Tensor, start: Tensor, z: Tensor, x: Tensor, of_z: Tensor | None, of_x: Tensor | None
+) -> Tensor:
+    change = torch.zeros(())
+    if of_x is not None:
+        change = pool(_shares(x.gather(-1, order), start) * of_x.gather(-1, order), start, False)
+    if of_z is not None:
+        change = change + of_z - pool(_shares(z.expand(start.shape), start) * of_z, start, False)
+    return change
+
+
 pool = _differentiable(_pool, _pool_op, lambda inputs, _: inputs[1:], _pool_back, _pool_forward)
 """(y, start, mean): the sum, or the mean, of y over the block of every position; linear in y and symmetric."""
 
@@ -317,3 +388,12 @@ project_sorted = _differentiable(
     _sort, _sort_op, lambda inputs, outputs: (*outputs[1:], inputs[0].shape), _sort_back, _sort_forward
 )
 """(z, x): the least-squares projection of z, descending, (n,) or of the shape of x, onto the permutahedron of x; in descending order."""
+
+project_sorted_entropic = _differentiable(
+    _sort_entropic,
+    _sort_entropic_op,
+    lambda inputs, outputs: (*outputs[1:], *inputs),
+    _sort_entropic_back,
+    _sort_entropic_forward,
+)
+"""The same in the Kullback-Leibler sense."""
