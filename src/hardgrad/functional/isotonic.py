@@ -7,15 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad.functional.isotonic_operators import (
-    blocks_of,
-    exponentials,
-    order_of,
-    pool,
-    project_ranks,
-    project_sorted,
-    project_sorted_entropic,
-)
+from hardgrad.functional.isotonic_entropic import project_ranks_entropic, project_sorted_entropic
+from hardgrad.functional.isotonic_operators import blocks_of, pool, project_ranks, project_sorted
 from hardgrad.functional.operands import as_lists, settle
 
 
@@ -36,22 +29,12 @@ def soft_rank(x: Tensor, temperature: Any, entropic: bool = False) -> Tensor:
 
     Source: Blondel, Teboul, Berthet and Djolonga, 2020, Fast Differentiable Sorting and Ranking.
     """
-    number = not isinstance(temperature, Tensor)
-    if number and not entropic:
-        return project_ranks(x, float(temperature))
+    project = project_ranks_entropic if entropic else project_ranks
+    if not isinstance(temperature, Tensor):
+        return project(x, float(temperature))
     top = x.detach().amax(-1, keepdim=True) if x.shape[-1] else x.detach()
-    theta = (
-        x - top
-    ) / temperature  # ranks do not change with the level of x; its digits are kept for the differences
-    if not entropic:
-        return project_ranks(theta, 1.0)
-    order = order_of(theta.detach())
-    z = theta.gather(-1, order)
-    w = _descending(x).expand(z.shape)
-    start = blocks_of(z.detach(), w.log(), True)
-    share = exponentials(z, start)
-    ranks = share / pool(share, start, False) * pool(w, start, False)
-    return torch.zeros_like(ranks).scatter(-1, order, ranks)
+    # Ranks do not change with the level of x; its digits are kept for the differences.
+    return project((x - top) / temperature, 1.0)
 
 
 def soft_sort(x: Tensor, temperature: Any, descending: bool = False, entropic: bool = False) -> Tensor:
