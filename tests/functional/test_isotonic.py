@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -92,6 +93,26 @@ def test_gradients_are_finite_at_any_strength(entropic: bool, temperature: float
         out = function(x, temperature, entropic=entropic)
         (slope,) = torch.autograd.grad((out * torch.arange(50)).sum(), x)
         assert torch.isfinite(out).all() and torch.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("function", [soft_rank, soft_sort])
+@pytest.mark.parametrize("strength", [0.1, 1.0, 30.0])
+def test_entropic_projections_have_derivatives_of_every_order_in_both_modes(
+    function: Callable[..., torch.Tensor], strength: float
+) -> None:
+    x = torch.randn(3, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()
+    t = torch.tensor([[1.0], [0.5], [2.0]], dtype=torch.float64).mul(strength).requires_grad_()
+
+    def project(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return function(x, t, entropic=True)
+
+    assert torch.autograd.gradcheck(project, (x, t), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(project, (x, t))
+    y = function(x, strength, entropic=True)
+    assert torch.allclose(y, function(x, torch.tensor([[strength]]), entropic=True))
+    (slope,) = torch.autograd.grad(y, x, torch.cos(y.detach()), retain_graph=True)
+    (traced,) = torch.autograd.grad(y, x, torch.cos(y.detach()), create_graph=True)
+    assert torch.allclose(slope, traced, rtol=1e-10, atol=1e-12)  # one loop, and torch's operations
 
 
 def test_ties_are_shared_and_a_large_level_costs_no_digits() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrizations
 
 from hardgrad.core.errors import InputTypeError, ParameterError
@@ -189,6 +190,57 @@ def test_dropout_takes_its_own_probability_and_torchs_random_numbers(p: float, i
     for module in (layer, copy.deepcopy(layer).eval()):
         for found, expected in zip(outcome(save_memory(module)), outcome(module), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
+LARGE_SHAPE = (2, 4, 64, 48)  # what compiled loops take
+LARGE_LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu in place": lambda: nn.ReLU(inplace=True),
+    "leaky relu": lambda: nn.LeakyReLU(0.2),
+    "hardsigmoid": nn.Hardsigmoid,
+    "dropout": lambda: nn.Dropout(0.55),
+    "dropout in place": lambda: nn.Dropout(0.1, inplace=True),
+    "pool": lambda: nn.MaxPool2d(2),
+    "pool with a rest": lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(2)),
+    "pool of a rest": lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, ceil_mode=True)),
+}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", LARGE_LAYERS)
+def test_large_tensors_with_ties_and_without_numbers(
+    name: str, dtype: torch.dtype, layout: torch.memory_format
+) -> None:
+    values = spread(LARGE_SHAPE, dtype).mul(4).round().div(4)  # many ties, also at the kinks
+    values.view(-1)[: 7 * len(KINKS) : 7] = KINKS.to(dtype)
+    values[1, 2, :6, :6] = -torch.inf
+    values = values.contiguous(memory_format=layout)
+
+    def outcome(module: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        torch.manual_seed(3)
+        x = values.clone().requires_grad_()
+        y = module(x * 1)
+        gradient = values[..., : y.shape[-2], : y.shape[-1]].flip(0, 1)
+        return y.detach(), torch.autograd.grad(y, x, gradient.contiguous())[0], torch.rand(1)
+
+    layer = LARGE_LAYERS[name]()
+    value, gradient, drawn = outcome(layer)
+    our_value, our_gradient, our_drawn = outcome(save_memory(layer))
+    torch.testing.assert_close(our_value, value, equal_nan=True, rtol=0, atol=0)
+    assert torch.equal(our_value.signbit(), value.signbit()) and our_value.stride() == value.stride()
+    torch.testing.assert_close(our_gradient, gradient, equal_nan=True, rtol=1e-6, atol=0)
+    assert torch.equal(our_drawn, drawn)  # the random numbers go on from the same place
+
+
+@pytest.mark.parametrize("name", ["relu", "dropout", "pool"])
+def test_a_tangent_of_the_gradient_is_not_lost(name: str) -> None:
+    x = spread(LARGE_SHAPE).requires_grad_()
+    y = save_memory(LARGE_LAYERS[name]())(x)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones_like(y), torch.full_like(y, 2.0))
+        value, tangent = forward_ad.unpack_dual(torch.autograd.grad(y, x, dual)[0])
+    assert tangent is not None and torch.equal(tangent, 2 * value) and value.any()
 
 
 def test_in_place_activations_overwrite_and_are_watched() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad.functional.isotonic_operators import blocks_of, order_of, pool, project_ranks, project_sorted
+from hardgrad.functional.isotonic_entropic import project_ranks_entropic, project_sorted_entropic
+from hardgrad.functional.isotonic_operators import blocks_of, pool, project_ranks, project_sorted
 from hardgrad.functional.operands import as_lists, settle
 
 
@@ -28,22 +29,12 @@ def soft_rank(x: Tensor, temperature: Any, entropic: bool = False) -> Tensor:
 
     Source: Blondel, Teboul, Berthet and Djolonga, 2020, Fast Differentiable Sorting and Ranking.
     """
-    number = not isinstance(temperature, Tensor)
-    if number and not entropic:
-        return project_ranks(x, float(temperature))
+    project = project_ranks_entropic if entropic else project_ranks
+    if not isinstance(temperature, Tensor):
+        return project(x, float(temperature))
     top = x.detach().amax(-1, keepdim=True) if x.shape[-1] else x.detach()
-    theta = (
-        x - top
-    ) / temperature  # ranks do not change with the level of x; its digits are kept for the differences
-    if not entropic:
-        return project_ranks(theta, 1.0)
-    order = order_of(theta.detach())
-    z = theta.gather(-1, order)
-    w = _descending(x).expand(z.shape)
-    start = blocks_of(z.detach(), w.log(), True)
-    share = _exponentials(z, start)
-    ranks = share / pool(share, start, False) * pool(w, start, False)
-    return torch.zeros_like(ranks).scatter(-1, order, ranks)
+    # Ranks do not change with the level of x; its digits are kept for the differences.
+    return project((x - top) / temperature, 1.0)
 
 
 def soft_sort(x: Tensor, temperature: Any, descending: bool = False, entropic: bool = False) -> Tensor:
@@ -65,13 +56,7 @@ def soft_sort(x: Tensor, temperature: Any, descending: bool = False, entropic: b
     Source: as for `soft_rank`.
     """
     z: Tensor = _descending(x) / temperature
-    if entropic:
-        z, w = torch.broadcast_tensors(z, x.gather(-1, order_of(x.detach())))
-        start = blocks_of(z.detach(), w.detach(), True)
-        of_z, of_w = (pool(_exponentials(v, start), start, False).log() for v in (z, w))
-        values = (z - _first(z, start)) - of_z + _first(w, start) + of_w
-    else:
-        values = project_sorted(z, x)
+    values = project_sorted_entropic(z, x) if entropic else project_sorted(z, x)
     ordered: Tensor = values if descending else values.flip(-1)
     return ordered
 
@@ -104,12 +89,3 @@ def isotonic_regression(y: Tensor, dim: int = -1, *, increasing: bool = True) ->
 
 def _descending(x: Tensor) -> Tensor:
     return torch.arange(x.shape[-1], 0, -1, dtype=x.dtype, device=x.device)
-
-
-def _exponentials(v: Tensor, start: Tensor) -> Tensor:
-    """Return exp of the distance to the first element of the block, which is its largest: between 0 and 1."""
-    return torch.exp(v - _first(v, start))
-
-
-def _first(v: Tensor, start: Tensor) -> Tensor:
-    return v.detach().gather(-1, start)

@@ -53,7 +53,7 @@ def _log_sum(a: float, b: float) -> float:
 
 @kernel
 def _entropic_row(z: Floats, w: Floats, start: Ints, log_z: Floats, log_w: Floats) -> None:
-    """Fill `start` for blocks whose value is logsumexp(z) - logsumexp(w); the two other arrays are scratch."""
+    """Fill `start` for blocks whose value is logsumexp(z) - logsumexp(w), and the two terms of each block, one block after the other."""
     n = len(z)
     top = -1
     first = start
@@ -66,6 +66,32 @@ def _entropic_row(z: Floats, w: Floats, start: Ints, log_z: Floats, log_w: Float
             top -= 1
         top += 1
         first[top], log_z[top], log_w[top] = begin, lz, lw
+    end = n
+    for block in range(top, -1, -1):
+        begin = first[block]
+        for i in range(begin, end):
+            start[i] = begin
+        end = begin
+
+
+@kernel
+def _entropic_rank_row(
+    z: Floats, log_w: Floats, start: Ints, value: Floats, total: Floats, places: Floats
+) -> None:
+    """Fill `start` for w = n, ..., 1, and for each block the sum of exp(z - its first) and that of w; `value` is scratch."""
+    n = len(z)
+    top = -1
+    first = start
+    for i in range(n):
+        v, parts, w, begin = z[i] - log_w[i], 1.0, float(n - i), i
+        while top >= 0 and value[top] < v:
+            parts = total[top] + parts * math.exp(z[begin] - z[first[top]])
+            w += places[top]
+            begin = first[top]
+            v = z[begin] + math.log(parts / w)
+            top -= 1
+        top += 1
+        first[top], value[top], total[top], places[top] = begin, v, parts, w
     end = n
     for block in range(top, -1, -1):
         begin = first[block]
@@ -121,6 +147,41 @@ def sort_rows(z: Rows, x: Rows, order: Ints, values: Rows, start: Ints) -> None:
 
 
 @kernel
+def sort_entropic_rows(z: Rows, x: Rows, order: Ints, values: Rows, start: Ints) -> None:
+    """Fill `values` as `sort_rows` does, with the projection in the Kullback-Leibler sense."""
+    rows, n = x.shape
+    left, right, log_z, log_w = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    for r in range(rows):
+        left[:] = z[r if len(z) > 1 else 0]
+        for i in range(n):
+            right[i] = x[r, order[r, i]]
+        _entropic_row(left, right, start[r], log_z, log_w)
+        block = -1
+        for i in range(n):
+            block += start[r, i] == i
+            alone = start[r, i] == i and (i == n - 1 or start[r, i + 1] > i)
+            values[r, i] = right[i] if alone else left[i] - log_z[block] + log_w[block]
+
+
+@kernel
+def rank_entropic_rows(x: Rows, order: Ints, temperature: float, ranks: Rows, start: Ints) -> None:
+    """Fill `ranks` as `rank_rows` does, with the projection in the Kullback-Leibler sense."""
+    rows, n = x.shape
+    z, value, total, places = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    log_w = np.log(np.arange(n, 0, -1))
+    for r in range(rows):
+        for i in range(n):
+            z[i] = (np.float64(x[r, order[r, i]]) - np.float64(x[r, order[r, 0]])) / temperature
+        _entropic_rank_row(z, log_w, start[r], value, total, places)
+        block = -1
+        for i in range(n):
+            begin = start[r, i]
+            block += begin == i
+            part = 1.0 if begin == i else math.exp(z[i] - z[begin])
+            ranks[r, order[r, i]] = part / total[block] * places[block]
+
+
+@kernel
 def pool_rows(y: Rows, start: Ints, mean: bool, out: Rows) -> None:
     """Fill every position of `out` with the sum, or the mean, of y over its block."""
     rows, n = y.shape
@@ -151,4 +212,46 @@ def centre_rows(y: Rows, order: Ints, start: Ints, out: Rows) -> None:
                 total += y[r, order[r, i]]
             for i in range(begin, end):
                 out[r, order[r, i]] = y[r, order[r, i]] - total / (end - begin)
+            end = begin
+
+
+@kernel
+def share_rows(y: Rows, x: Rows, order: Ints, start: Ints, out: Rows) -> None:
+    """Fill `out` with the sum of y over each block, shared out as the softmax of x; blocks are of the positions `order` of x."""
+    rows, n = y.shape
+    parts = np.empty(n)
+    for r in range(rows):
+        end = n
+        while end > 0:
+            begin = start[r, end - 1]
+            top = np.float64(x[r, order[r, begin]])
+            total, whole = 0.0, 0.0
+            for i in range(begin, end):
+                parts[i] = 1.0 if i == begin else math.exp(x[r, order[r, i]] - top)
+                total += y[r, i]
+                whole += parts[i]
+            for i in range(begin, end):
+                out[r, order[r, i]] = total * (parts[i] / whole)
+            end = begin
+
+
+@kernel
+def centre_entropic_rows(y: Rows, x: Rows, order: Ints, start: Ints, temperature: float, out: Rows) -> None:
+    """Fill `out` with the derivative of `rank_entropic_rows` times y: over each block y less its mean, both by the softmax of x."""
+    rows, n = y.shape
+    parts = np.empty(n)
+    for r in range(rows):
+        end = n
+        while end > 0:
+            begin = start[r, end - 1]
+            top = np.float64(x[r, order[r, begin]])
+            mean, whole = 0.0, 0.0
+            for i in range(begin, end):
+                parts[i] = 1.0 if i == begin else math.exp((x[r, order[r, i]] - top) / temperature)
+                mean += parts[i] * y[r, order[r, i]]
+                whole += parts[i]
+            mean /= whole
+            places = (end - begin) * (2 * n + 1 - begin - end) / 2
+            for i in range(begin, end):
+                out[r, order[r, i]] = places * (parts[i] / whole) * (y[r, order[r, i]] - mean) / temperature
             end = begin

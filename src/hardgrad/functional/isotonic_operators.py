@@ -1,7 +1,7 @@
 """The operators behind `isotonic`, registered with torch, so that they run under vmap, torch.compile and forward mode, on any device.
 
 The sequential part runs on the rows of CPU tensors (`isotonic_kernels`). An accelerator finds the blocks of up to 512 elements by a closed
-form with n^2 numbers, and copies longer lists to the host.
+form with n^2 numbers, and copies longer lists to the host. What is particular to the Kullback-Leibler sense is in `isotonic_entropic`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CLOSED_FORM_SIZE = 512
 
 
 # what they compute
-def _rows(tensor: Tensor) -> Any:
+def rows_of(tensor: Tensor) -> Any:
     """A tensor (..., n) as an array of rows; where that can be, of its own memory."""
     n = tensor.shape[-1]
     return tensor.detach().reshape(tensor.numel() // n if n else 0, n).contiguous().numpy()
@@ -30,26 +30,29 @@ def _on_host(compute: Callable[..., Any], *arguments: Any) -> Any:
     return tuple(t.to(device) for t in result) if isinstance(result, tuple) else result.to(device)
 
 
-def _order(x: Tensor) -> Tensor:
+def compute_order(x: Tensor) -> Tensor:
+    """Compute `order_of` without telling torch."""
     if x.device.type != "cpu":
         return torch.argsort(x, dim=-1, descending=True)
     # NumPy sorts with vector instructions: about ten times as fast as torch on one list. It is not stable.
     return torch.from_numpy(x.detach().neg().numpy().argsort(axis=-1))
 
 
-def _blocks(z: Tensor, w: Tensor, entropic: bool) -> Tensor:
+def compute_blocks(z: Tensor, w: Tensor, entropic: bool) -> Tensor:
+    """Compute `blocks_of` without telling torch."""
     if z.device.type != "cpu":
         if z.shape[-1] <= CLOSED_FORM_SIZE:
             return closed_form_blocks(z, w, entropic)
-        return cast(Tensor, _on_host(_blocks, z, w, entropic))
+        return cast(Tensor, _on_host(compute_blocks, z, w, entropic))
     from hardgrad.functional.isotonic_kernels import find_blocks
 
     start = torch.empty(z.shape, dtype=torch.int64)
-    find_blocks(_rows(z), _rows(w), entropic, _rows(start))
+    find_blocks(rows_of(z), rows_of(w), entropic, rows_of(start))
     return start
 
 
-def _pool(y: Tensor, start: Tensor, mean: bool) -> Tensor:
+def compute_pool(y: Tensor, start: Tensor, mean: bool) -> Tensor:
+    """Compute `pool` without telling torch."""
     if y.device.type != "cpu":
         total = torch.zeros_like(y).scatter_add(-1, start, y)
         if mean:
@@ -58,49 +61,49 @@ def _pool(y: Tensor, start: Tensor, mean: bool) -> Tensor:
     from hardgrad.functional.isotonic_kernels import pool_rows
 
     out = torch.empty(y.shape, dtype=y.dtype)
-    pool_rows(_rows(y), _rows(start), mean, _rows(out))
+    pool_rows(rows_of(y), rows_of(start), mean, rows_of(out))
     return out
 
 
 def _centre(y: Tensor, order: Tensor, start: Tensor) -> Tensor:
     if y.device.type != "cpu":
         ordered = y.gather(-1, order)
-        return torch.empty_like(y).scatter(-1, order, ordered - _pool(ordered, start, True))
+        return torch.empty_like(y).scatter(-1, order, ordered - compute_pool(ordered, start, True))
     from hardgrad.functional.isotonic_kernels import centre_rows
 
     out = torch.empty(y.shape, dtype=y.dtype)
-    centre_rows(_rows(y), _rows(order), _rows(start), _rows(out))
+    centre_rows(rows_of(y), rows_of(order), rows_of(start), rows_of(out))
     return out
 
 
 def _rank(x: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    order = _order(x)
+    order = compute_order(x)
     if x.device.type != "cpu":
         ordered = x.gather(-1, order)
         z = (ordered - ordered[..., :1]) / temperature
         w = torch.arange(x.shape[-1], 0, -1, dtype=x.dtype, device=x.device).expand(x.shape)
-        start = _blocks(z, w, False)
-        ranks = z - _pool(z, start, True) + _pool(w, start, True)
+        start = compute_blocks(z, w, False)
+        ranks = z - compute_pool(z, start, True) + compute_pool(w, start, True)
         return torch.empty_like(x).scatter(-1, order, ranks), order, start
     from hardgrad.functional.isotonic_kernels import rank_rows
 
     ranks = torch.empty(x.shape, dtype=x.dtype)
     start = torch.empty(x.shape, dtype=torch.int64)
-    rank_rows(_rows(x), _rows(order), temperature, _rows(ranks), _rows(start))
+    rank_rows(rows_of(x), rows_of(order), temperature, rows_of(ranks), rows_of(start))
     return ranks, order, start
 
 
 def _sort(z: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    order = _order(x)
+    order = compute_order(x)
     if x.device.type != "cpu":
         z, w = torch.broadcast_tensors(z, x.gather(-1, order))
-        start = _blocks(z, w, False)
-        return z - _pool(z, start, True) + _pool(w, start, True), order, start
+        start = compute_blocks(z, w, False)
+        return z - compute_pool(z, start, True) + compute_pool(w, start, True), order, start
     from hardgrad.functional.isotonic_kernels import sort_rows
 
     values = torch.empty(x.shape, dtype=x.dtype)
     start = torch.empty(x.shape, dtype=torch.int64)
-    sort_rows(_rows(z), _rows(x), _rows(order), _rows(values), _rows(start))
+    sort_rows(rows_of(z), rows_of(x), rows_of(order), rows_of(values), rows_of(start))
     return values, order, start
 
 
@@ -129,15 +132,17 @@ def closed_form_blocks(z: Tensor, w: Tensor, entropic: bool) -> Tensor:
 
 
 # their registration
-def _like(tensor: Tensor) -> Tensor:
+def like(tensor: Tensor) -> Tensor:
+    """Return an empty tensor of the shape and dtype, for a tracer."""
     return tensor.new_empty(tensor.shape)
 
 
-def _whole(tensor: Tensor) -> Tensor:
+def whole(tensor: Tensor) -> Tensor:
+    """Return an empty tensor of the shape, of whole numbers."""
     return tensor.new_empty(tensor.shape, dtype=torch.int64)
 
 
-def _watched(tensor: Tensor) -> bool:
+def watched(tensor: Tensor) -> bool:
     """Tell whether a transform or a tracer must see the operator; else the function inside it is called, at a tenth of the cost."""
     return (
         torch.compiler.is_compiling()
@@ -147,7 +152,8 @@ def _watched(tensor: Tensor) -> bool:
     )
 
 
-def _operator(name: str, compute: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
+def operator(name: str, compute: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
+    """Register an operator on rows with torch, with its shapes and its rule for vmap."""
     op = torch.library.custom_op(f"hardgrad::{name}", compute, mutates_args=())
     op.register_fake(fake)
 
@@ -164,31 +170,33 @@ def _operator(name: str, compute: Callable[..., Any], fake: Callable[..., Any]) 
     return cast(Callable[..., Any], getattr(torch.ops.hardgrad, name))
 
 
-_order_op = _operator("isotonic_order", _order, _whole)
-_blocks_op = _operator("isotonic_blocks", _blocks, lambda z, w, entropic: _whole(z))
-_pool_op = _operator("isotonic_pool", _pool, lambda y, start, mean: _like(y))
-_centre_op = _operator("isotonic_centre", _centre, lambda y, order, start: _like(y))
-_rank_op = _operator("isotonic_rank", _rank, lambda x, temperature: (_like(x), _whole(x), _whole(x)))
-_sort_op = _operator("isotonic_sort", _sort, lambda z, x: (_like(x), _whole(x), _whole(x)))
+_order_op = operator("isotonic_order", compute_order, whole)
+_blocks_op = operator("isotonic_blocks", compute_blocks, lambda z, w, entropic: whole(z))
+_pool_op = operator("isotonic_pool", compute_pool, lambda y, start, mean: like(y))
+_centre_op = operator("isotonic_centre", _centre, lambda y, order, start: like(y))
+_rank_op = operator("isotonic_rank", _rank, lambda x, temperature: (like(x), whole(x), whole(x)))
+_sort_op = operator("isotonic_sort", _sort, lambda z, x: (like(x), whole(x), whole(x)))
 
 
 def order_of(x: Tensor) -> Tensor:
     """Return positions that put (..., n) in descending order, int64; ties in any order."""
-    return cast(Tensor, _order_op(x) if _watched(x) else _order(x))
+    return cast(Tensor, _order_op(x) if watched(x) else compute_order(x))
 
 
 def blocks_of(z: Tensor, w: Tensor, entropic: bool) -> Tensor:
     """Return where the block of every position begins, int64, for the fit of z - w; if entropic, neither z nor w may rise."""
-    return cast(Tensor, _blocks_op(z, w, entropic) if _watched(z) else _blocks(z, w, entropic))
+    return cast(Tensor, _blocks_op(z, w, entropic) if watched(z) else compute_blocks(z, w, entropic))
 
 
 # their gradients
-def _differentiable(
+def differentiable(
     compute: Callable[..., Any],
     op: Callable[..., Any],
     keep: Callable[..., tuple[Any, ...]],
     backward: Callable[..., tuple[Any, ...]],
     forward: Callable[..., Tensor],
+    *,
+    several: bool = False,
 ) -> Callable[..., Tensor]:
     """Return the operator with its derivative, in the three forms that torch asks for: traced, transformed and plain.
 
@@ -198,8 +206,8 @@ def _differentiable(
     keep : of (inputs, outputs), what the two others are called with first; tensors before the rest.
     backward : of that, which inputs need one and the gradient of the first output, the gradients of the inputs.
     forward : of that and the changes of the inputs, None where there is none, the change of the first output.
+    several : whether it returns order and start as well, behind the values.
     """
-    several = compute in (_rank, _sort)
     pull, push = backward, forward  # the classes below have methods of these names
 
     def remember(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -248,7 +256,7 @@ def _differentiable(
 
     def call(*inputs: Any) -> Tensor:
         function: Any = (
-            Traced if torch.compiler.is_compiling() else Transformed if _watched(inputs[0]) else Plain
+            Traced if torch.compiler.is_compiling() else Transformed if watched(inputs[0]) else Plain
         )
         output = function.apply(*inputs)
         return cast(Tensor, output[0] if several else output)
@@ -303,17 +311,27 @@ def _sort_forward(
     return change + of_z - pool(of_z, start, True)
 
 
-pool = _differentiable(_pool, _pool_op, lambda inputs, _: inputs[1:], _pool_back, _pool_forward)
+pool = differentiable(compute_pool, _pool_op, lambda inputs, _: inputs[1:], _pool_back, _pool_forward)
 """(y, start, mean): the sum, or the mean, of y over the block of every position; linear in y and symmetric."""
 
-_centred = _differentiable(_centre, _centre_op, lambda inputs, _: inputs[1:], _centre_back, _centre_forward)
+_centred = differentiable(_centre, _centre_op, lambda inputs, _: inputs[1:], _centre_back, _centre_forward)
 
-project_ranks = _differentiable(
-    _rank, _rank_op, lambda inputs, outputs: (*outputs[1:], inputs[1]), _rank_back, _rank_forward
+project_ranks = differentiable(
+    _rank,
+    _rank_op,
+    lambda inputs, outputs: (*outputs[1:], inputs[1]),
+    _rank_back,
+    _rank_forward,
+    several=True,
 )
 """(x, temperature): the least-squares projection of x / temperature onto the permutahedron of 1..n; temperature is a float."""
 
-project_sorted = _differentiable(
-    _sort, _sort_op, lambda inputs, outputs: (*outputs[1:], inputs[0].shape), _sort_back, _sort_forward
+project_sorted = differentiable(
+    _sort,
+    _sort_op,
+    lambda inputs, outputs: (*outputs[1:], inputs[0].shape),
+    _sort_back,
+    _sort_forward,
+    several=True,
 )
 """(z, x): the least-squares projection of z, descending, (n,) or of the shape of x, onto the permutahedron of x; in descending order."""

@@ -63,7 +63,8 @@ def save_memory(
     Returns
     -------
     The converted model: forward values are torch's own bit for bit, gradients equal up to rounding. Double backward works; forward-mode
-    differentiation does not. Under torch.compile, which decides by itself what to keep, the layers behave as torch's own.
+    differentiation does not. Under torch.compile, which decides by itself what to keep, the layers behave as torch's own. The first step
+    with large activations on a CPU compiles a few loops, once a machine.
 
     Raises
     ------

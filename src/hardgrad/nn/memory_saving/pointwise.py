@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hardgrad.core.functions import apply_function
-from hardgrad.nn.memory_saving.bits import pack, unpack
+from hardgrad.nn.memory_saving.bits import flat_of, not_zero, pack, random_bits, scaled, unpack
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class _TwoSlopes(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, slopes: Slopes, in_place: bool) -> tuple[Tensor, Tensor]:
+        if slopes is RELU and not in_place and (at_once := _relu_at_once(x)) is not None:
+            return at_once
         before = None if slopes.of_output else pack(x, slopes.steep)
         y = slopes.function(x, in_place)
         return y, pack(y, slopes.steep) if before is None else before
@@ -61,12 +63,28 @@ class _TwoSlopes(torch.autograd.Function):
         if gradient is None:
             return None, None, None
         (packed,) = ctx.saved_tensors
-        steep, slopes = unpack(packed, gradient), ctx.slopes
+        slopes = ctx.slopes
+        at_once = scaled(gradient, packed, slopes.above, slopes.below, cut=not slopes.below)
+        if at_once is not None:
+            return at_once, None, None
+        steep = unpack(packed, gradient)
         if slopes.below:
             result = torch.ops.aten.leaky_relu_backward(gradient, steep, slopes.below, False)
         else:
             result = torch.ops.aten.threshold_backward(gradient, steep, 0)
         return (result if slopes.above == 1 else result * slopes.above), None, None
+
+
+def _relu_at_once(x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """The ReLU and its bits in one pass; None where the compiled loops do not take x."""
+    flat = flat_of(x)
+    if flat is None:
+        return None
+    from hardgrad.nn.memory_saving import pointwise_kernels
+
+    y, packed = torch.empty_like(x), torch.empty(x.numel() // 8, dtype=torch.uint8)
+    pointwise_kernels.relu(flat, y.numpy().reshape(-1), packed.numpy())
+    return y, packed
 
 
 def tracked(x: Tensor) -> bool:
@@ -82,8 +100,8 @@ def two_slopes(x: Tensor, slopes: Slopes, in_place: bool = False) -> Tensor:
     return result
 
 
-# torch lets the gradient of a NaN through, hence "not at most 0".
-RELU = Slopes(lambda x, in_place: functional.relu(x, inplace=in_place), lambda v: ~(v <= 0), of_output=True)
+# An output that is no number is not zero: torch lets the gradient of a NaN through.
+RELU = Slopes(lambda x, in_place: functional.relu(x, inplace=in_place), not_zero, of_output=True)
 
 
 def relu(x: Tensor) -> Tensor:
@@ -171,8 +189,12 @@ class _Dropout(torch.autograd.Function):
             y, kept = torch.native_dropout(x, p, True)
             y = x.copy_(y) if in_place else y
             return y, pack(kept, lambda v: v)
+        drawn = None if flat_of(x) is None else random_bits(x.numel(), 1 - p)
+        at_once = None if drawn is None else scaled(x, drawn, 1.0, 0.0, divisor=1 - p)
+        if drawn is not None and at_once is not None:
+            return (x.copy_(at_once) if in_place else at_once), drawn
         noise = torch.empty_like(x).bernoulli_(1 - p)
-        packed = pack(noise, lambda v: v != 0)
+        packed = pack(noise, not_zero)
         noise.div_(1 - p)
         return (x.mul_(noise) if in_place else noise.mul_(x)), packed
 
@@ -191,7 +213,10 @@ class _Dropout(torch.autograd.Function):
         if gradient is None:
             return None, None, None
         (packed,) = ctx.saved_tensors
-        return unpack(packed, gradient).div_(1 - ctx.p).mul_(gradient), None, None
+        at_once = scaled(gradient, packed, 1.0, 0.0, divisor=1 - ctx.p)
+        if at_once is None:
+            at_once = unpack(packed, gradient).div_(1 - ctx.p).mul_(gradient)
+        return at_once, None, None
 
 
 class MemorySavingDropout(nn.Dropout):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hardgrad.core.functions import apply_function
-from hardgrad.nn.memory_saving.bits import array_of
+from hardgrad.nn.memory_saving.bits import LARGE, array_of
 from hardgrad.nn.memory_saving.pointwise import tracked
 
 aten = torch.ops.aten
@@ -69,6 +69,9 @@ class _MaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, window: _Window) -> tuple[Tensor, Tensor]:
+        by_quarters = _pooled_by_quarters(x, window)
+        if by_quarters is not None:
+            return by_quarters
         pool = aten.max_pool3d_with_indices if len(window[0]) == 3 else aten.max_pool2d_with_indices
         values, indices = pool(x, *window)
         return values, _to_bytes(indices, x.shape, window)
@@ -94,6 +97,29 @@ class _MaxPool(torch.autograd.Function):
         three = len(ctx.window[0]) == 3
         back = aten.max_pool3d_with_indices_backward if three else aten.max_pool2d_with_indices_backward
         return back(gradient, stand_in, *ctx.window, indices), None
+
+
+_QUARTERS = ((2, 2), (2, 2), (0, 0), (1, 1))
+
+
+def _pooled_by_quarters(x: Tensor, window: _Window) -> tuple[Tensor, Tensor] | None:
+    """Maxima and their places in windows of 2 x 2 that lie side by side, for large planes that the CPU holds; None where that cannot be."""
+    *_, height, width = x.shape
+    rows, columns, ceil_mode = height // 2, width // 2, window[4]
+    if window[:4] != _QUARTERS or (ceil_mode and (height % 2 or width % 2)) or not rows * columns:
+        return None
+    given = array_of(x) if x.numel() >= LARGE and x.is_contiguous() else None
+    if given is None or given.dtype.char not in "fd":
+        return None
+    from hardgrad.nn.memory_saving.pooling_kernels import max_of_quarters
+
+    values = x.new_empty(*x.shape[:-2], rows, columns)
+    places = torch.empty(values.shape, dtype=torch.uint8)
+    planes = (-1, rows, columns)
+    max_of_quarters(
+        given.reshape(-1, height, width), values.numpy().reshape(planes), places.numpy().reshape(planes)
+    )
+    return values, places
 
 
 def _scattered(gradient: Tensor, places: Tensor, shape: torch.Size, window: _Window) -> Tensor | None:
@@ -148,7 +174,7 @@ def _to_bytes(indices: Tensor, shape: Sequence[int], window: _Window) -> Tensor:
     places = torch.zeros(max(steps) + 1, dtype=torch.uint8)
     places[steps] = torch.arange(len(steps), dtype=torch.uint8)
     behind = indices - _begins(tuple(indices.shape[-dims:]), tuple(shape[-dims:]), window, indices.device)
-    return places.to(indices.device).index_select(0, behind.view(-1)).view(behind.shape)
+    return places.to(indices.device).index_select(0, behind.reshape(-1)).view(behind.shape)
 
 
 def _from_bytes(places: Tensor, shape: Sequence[int], window: _Window) -> Tensor:
@@ -156,7 +182,7 @@ def _from_bytes(places: Tensor, shape: Sequence[int], window: _Window) -> Tensor
         return places.long()
     dims = len(window[0])
     steps = torch.tensor(_steps(shape[-dims:], window), device=places.device)
-    return steps.index_select(0, places.view(-1).int()).view(places.shape) + _begins(
+    return steps.index_select(0, places.reshape(-1).int()).view(places.shape) + _begins(
         tuple(places.shape[-dims:]), tuple(shape[-dims:]), window, places.device
     )
 
