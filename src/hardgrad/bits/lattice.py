@@ -22,7 +22,7 @@ from hardgrad.bits.lattice_groups import (
     joined,
     lattice_weights,
 )
-from hardgrad.bits.lattice_learning import LatticeTask, Plan, group_losses
+from hardgrad.bits.lattice_learning import LatticeTask, Plan, group_losses, spread_errors
 from hardgrad.bits.lattice_points import ROUNDINGS, check_rounding, closest_lattice_point, lattice_index
 from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.core.gap import GapReport
@@ -34,6 +34,7 @@ CHOICES = {
     "learn": ("auto", "calibrated", "weights"),
     "allocation": ("uniform", "salience"),
 }
+CLOSEST_DIM = 12  # above, enumerating for the closest point takes too long to be a default
 CHUNK = 2**22  # weights, of all starts together, whose lattices are learned at a time
 
 
@@ -52,6 +53,8 @@ class LatticeQuantizer:
     learn : "calibrated" minimises the error of the outputs for given inputs, "weights" that of the weights; "auto" is the first where there
         are inputs.
     rounding : "nearest_plane" or "rounding" (see `babai_round`).
+    feedback : where there are inputs, let each vector make up for the errors of those on its left in the group, as GPTQ does. Not in the
+        paper, which rounds each vector alone.
     allocation : "uniform", or "salience" for one bit more or less for groups that matter more or less (see `allocate_bits`).
     max_iter : steps.
     learning_rate : of Adam, in units of the spread of the companded weights.
@@ -88,6 +91,7 @@ class LatticeQuantizer:
         companding: str = "mu",
         learn: str = "auto",
         rounding: str = "nearest_plane",
+        feedback: bool = True,
         allocation: str = "uniform",
         max_iter: int = 150,
         learning_rate: float = 1e-2,
@@ -98,6 +102,7 @@ class LatticeQuantizer:
     ) -> None:
         self.dim, self.bits, self.group_size = dim, bits, group_size
         self.companding, self.learn, self.rounding, self.allocation = companding, learn, rounding, allocation
+        self.feedback = feedback
         self.max_iter, self.learning_rate, self.anchor = max_iter, learning_rate, anchor
         self.max_vectors, self.device, self.random_state = max_vectors, device, random_state
         self._check()
@@ -148,6 +153,7 @@ class LatticeQuantizer:
         self._check()
         matrix = check_weight("LatticeQuantizer.fit", weight)
         size = group_size_for(matrix.shape[1], self.group_size, self.dim)
+        self._calibrated = inputs is not None and self.learn != "weights"
         moments = self._moments(inputs, matrix.shape[1], size)
         vectors = cut(matrix, size, self.dim)
         rng = np.random.default_rng(self.random_state)
@@ -158,17 +164,10 @@ class LatticeQuantizer:
         plan = Plan(starts, self.rounding, self.max_iter, self.learning_rate, self.anchor)
         scales = vectors.abs().amax(dim=(1, 2, 3))
         step = max(1, CHUNK // (len(starts) * sample[0].numel()))
-        chunks = [
-            train(
-                LatticeTask,
-                (
-                    *(one[at : at + step].numpy() for one in (sample, scales, bits, moments)),
-                    plan,
-                ),
-                Hardware(self.device),
-            )
-            for at in range(0, len(vectors), step)
-        ]
+        chunks = []
+        for at in range(0, len(vectors), step):
+            arrays = [one[at : at + step].numpy() for one in (sample, scales, bits, moments)]
+            chunks.append(train(LatticeTask, (*arrays, plan), Hardware(self.device)))
         learned = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
         self._keep(matrix, size, sample, moments, bits, scales, learned)
         return self
@@ -182,8 +181,7 @@ class LatticeQuantizer:
         self.scales_ = scales
         self.generators_ = torch.from_numpy(learned["generators"]).half()
         self.mu_ = torch.from_numpy(learned["mu"]).half()
-        whole = float(group_losses(sample.flatten(1, 2), moments).sum())
-        self.relative_error_ = float(learned["loss"].sum()) / whole if whole > 0 else 0.0
+        self.relative_error_ = self._relative_error(self._rounded(self.generators_, self.mu_)[1])
 
     def quantize(self, weight: Tensor | None = None, *, rounding: str | None = None) -> LatticeCodes:
         """Return the packed codes of the fitted matrix, or of other rows on the same lattices.
@@ -197,71 +195,93 @@ class LatticeQuantizer:
         ------
         InputError : not fitted, or another number of columns.
         """
-        self._check_fitted()
-        matrix = self.weight_ if weight is None else check_weight("quantize", weight)
-        columns = self.weight_.shape[1]
-        if matrix.shape[1] != columns:
-            raise InputError(
-                f"quantize() got {matrix.shape[1]} columns; expected {columns}, as LatticeQuantizer was fitted on."
-            )
+        G, mu = self.generators_, self.mu_
+        matrix = self._matrix(weight)
+        targets = self._targets(cut(matrix, self.group_size_, self.dim), G, mu, rounding)
+        index = self._index(targets, G, mu, rounding)
+        return packed(index, G, mu, self.scales_, self.bits_, matrix.shape, self.group_size_)
+
+    def adjusted(self, weight: Tensor | None = None) -> Tensor:
+        """Return real weights, float32 (rows, columns), that round to the codes vector by vector: those given, moved by the feedback.
+
+        Parameters
+        ----------
+        weight : as for `quantize`.
+        """
+        matrix = self._matrix(weight)
         vectors = cut(matrix, self.group_size_, self.dim)
-        index = self._index(vectors, self.generators_.double(), self.mu_.double(), rounding)
-        return packed(index, self.generators_, self.mu_, self.scales_, self.bits_, matrix.shape, self.group_size_)  # fmt: skip
+        return joined(self._targets(vectors, self.generators_, self.mu_), matrix.shape[1]).float()
+
+    def _matrix(self, weight: Tensor | None) -> Tensor:
+        self._check_fitted()
+        matrix = self.weight_ if weight is None else check_weight("LatticeQuantizer", weight)
+        if matrix.shape[1] != self.weight_.shape[1]:
+            raise InputError(
+                f"LatticeQuantizer got {matrix.shape[1]} columns; expected {self.weight_.shape[1]}, as it was fitted on."
+            )
+        return matrix
 
     def gap(self) -> GapReport:
-        """Return what the stored form costs: the relative error with generators of float32 against those of float16 that are shipped.
+        """Return what the stored form costs: the relative error with generators of float32 against that of the float16 that is shipped.
 
-        It is measured on the rows that were learned from. `detail["closest"]` is the error with the closest points instead of Babai's, in up
-        to 12 dimensions; `agreement` is the share of equal indices.
+        It is measured on the rows that were learned from. `agreement` is the share of equal indices; `detail["closest"]`, in up to 12
+        dimensions, is the error with the closest points instead of Babai's.
         """
         self._check_fitted()
-        stored = (self.generators_.double(), self.mu_.double())
-        soft = tuple(torch.from_numpy(self._learned[name]).double() for name in ("generators", "mu"))
-        index = {
-            "soft": self._index(self._sample, *soft),
-            "hard": self._index(self._sample, *stored),
-        }
-        weights = {
-            name: lattice_weights(index[name].flatten(1, 2), *lattices, self.scales_.double())
-            for name, lattices in (("soft", soft), ("hard", stored))
-        }
+        G, mu = self.generators_, self.mu_
+        learned = {name: torch.from_numpy(array) for name, array in self._learned.items()}
+        soft_index, soft = self._rounded(learned["generators"], learned["mu"])
+        hard_index, hard = self._rounded(G, mu)
         detail = {}
-        if self.dim <= 12:
-            closest = self._index(self._sample, *stored, "closest")
-            best = lattice_weights(closest.flatten(1, 2), *stored, self.scales_.double())
-            detail["closest"] = self._relative_error(best)
+        if self.dim <= CLOSEST_DIM:
+            detail["closest"] = self._relative_error(self._rounded(G, mu, "closest")[1])
         return GapReport(
             "relative_error",
-            soft=self._relative_error(weights["soft"]),
-            hard=self._relative_error(weights["hard"]),
-            agreement=float((index["soft"] == index["hard"]).double().mean()),
-            worst_disagreement=float((weights["soft"] - weights["hard"]).abs().max()),
+            soft=self._relative_error(soft),
+            hard=self._relative_error(hard),
+            agreement=float((soft_index == hard_index).double().mean()),
+            worst_disagreement=float((soft - hard).abs().max()),
             rows=self._sample.shape[1],
             detail=detail,
         )
 
+    def _rounded(self, G: Tensor, mu: Tensor, rounding: str | None = None) -> tuple[Tensor, Tensor]:
+        """Return indices and weights (groups, rows, vectors in a row, d) of the rows learned from."""
+        index = self._index(self._targets(self._sample, G, mu, rounding), G, mu, rounding)
+        return index, self._weights(index, G, mu)
+
+    def _weights(self, index: Tensor, G: Tensor, mu: Tensor) -> Tensor:
+        weights = lattice_weights(index.flatten(1, 2), G.double(), mu.double(), self.scales_.double())
+        return weights.reshape(index.shape)
+
+    def _targets(self, vectors: Tensor, G: Tensor, mu: Tensor, rounding: str | None = None) -> Tensor:
+        """Return what is rounded, in float64: the vectors themselves, or what feedback makes of them."""
+        if not (self.feedback and self._calibrated):
+            return vectors.double()
+
+        def nearest(block: Tensor) -> Tensor:
+            return self._weights(self._index(block, G, mu, rounding), G, mu)
+
+        return spread_errors(vectors.double(), self._moments_.double(), nearest)
+
     def _relative_error(self, weights: Tensor) -> float:
-        """Squared error of the outputs, or of the weights, over that of zeros in their place."""
-        x = self._sample.double().flatten(1, 2)
-        moments = self._moments_.double()
-        spent, whole = (group_losses(error, moments).sum() for error in (weights - x, x))
-        return float(spent / whole) if whole > 0 else 0.0
+        """Return the squared error of the outputs, or of the weights, over that of zeros in their place."""
+        x, moments = self._sample.double(), self._moments_.double()
+        spent, whole = (float(group_losses(e.flatten(1, 2), moments).sum()) for e in (weights - x, x))
+        return spent / whole if whole > 0 else 0.0
 
     def _index(self, vectors: Tensor, generators: Tensor, mu: Tensor, rounding: str | None = None) -> Tensor:
         """Return the indices (groups, rows, vectors in a row, d) of vectors of that shape, in float64."""
         method = self.rounding if rounding is None else rounding
         check_rounding("quantize()", method, (*ROUNDINGS, "closest"))
-        u = compand(vectors.double().flatten(1, 2), mu, self.scales_.double())
-        if method == "closest":
-            index = torch.stack(
-                [
-                    closest_lattice_point(G, points - G.sum(dim=1) / 2, bits=int(b))
-                    for G, points, b in zip(generators, u, self.bits_, strict=True)
-                ]
-            )
-        else:
-            index = lattice_index(generators, u, self.bits_, method=method)
-        return index.reshape(vectors.shape)
+        generators = generators.double()
+        u = compand(vectors.double().flatten(1, 2), mu.double(), self.scales_.double())
+        if method != "closest":
+            return lattice_index(generators, u, self.bits_, method=method).reshape(vectors.shape)
+        middles = generators.sum(dim=-1) / 2
+        groups = zip(generators, u - middles[:, None], self.bits_.tolist(), strict=True)
+        index = [closest_lattice_point(G, points, bits=b) for G, points, b in groups]
+        return torch.stack(index).reshape(vectors.shape)
 
     def _moments(self, inputs: Tensor | InputMoments | None, columns: int, size: int) -> Tensor:
         """Return what errors are weighted by, (groups, group_size, group_size): moments of the inputs, or ones for each column."""

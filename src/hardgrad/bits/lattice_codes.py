@@ -152,7 +152,8 @@ class LatticeCodes(Artifact, kind="lattice-codes"):
     @property
     def bits_per_weight(self) -> float:
         """Bits of all arrays, generators and padding included, over the number of weights."""
-        return 8 * sum(array.nbytes for array in self.arrays().values()) / (self.shape[0] * self.shape[1])
+        stored = sum(array.nbytes for array in self.arrays().values())
+        return 8 * stored / (self.shape[0] * self.shape[1])
 
     def columns(self, group: int) -> slice:
         """Return the columns of a group."""
@@ -161,7 +162,7 @@ class LatticeCodes(Artifact, kind="lattice-codes"):
     def vectors_in_row(self, group: int) -> int:
         """Return how many vectors a row of a group is cut in."""
         columns = self.columns(group)
-        return -(-(columns.stop - columns.start) // self.dim)
+        return int(-(-(columns.stop - columns.start) // self.dim))
 
     def word_starts(self) -> list[int]:
         """Return where the words of each group begin, and where those of the last one end."""
@@ -217,7 +218,8 @@ def expand(u: NDArray[np.float64], mu: Any, scale: Any) -> NDArray[np.float64]:
     """Return weights of companded ones."""
     if mu == 0:
         return u * float(scale)
-    return np.copysign(np.expm1(np.abs(u) * np.log1p(float(mu))) * (float(scale) / float(mu)), u)
+    sizes = np.expm1(np.abs(u) * np.log1p(float(mu))) * (float(scale) / float(mu))
+    return np.asarray(np.copysign(sizes, u))
 
 
 def _check_sizes(shape: Any, group_size: Any) -> None:

@@ -28,8 +28,8 @@ def sphere_decode(R: np.ndarray, Y: np.ndarray, low: float, high: float, Z: np.n
                 for j in range(k + 1, d):
                     rest -= R[k, j] * z[j]
                 centre[k] = rest / R[k, k]
-                below[k] = min(np.floor(centre[k]), high)
-                above[k] = max(np.floor(centre[k]) + 1.0, low)
+                below[k] = np.minimum(np.floor(centre[k]), high)
+                above[k] = np.maximum(np.floor(centre[k]) + 1.0, low)
                 entering = False
             cost = np.inf
             down_is_left, up_is_left = below[k] >= low, above[k] <= high

@@ -58,6 +58,10 @@ class LatticeLinear(Relaxed):
     Source: Zhang, Wu, Wang and Lin, 2025, Learning Grouped Lattice Vector Quantizers for Low-Bit LLM Compression.
     """
 
+    mu: Tensor
+    scales: Tensor
+    bits: Tensor
+
     def __init__(
         self,
         weight: Tensor,
@@ -172,6 +176,7 @@ class ExactLatticeLinear(nn.Module):
     generators: Tensor
     mu: Tensor
     scales: Tensor
+    bias: Tensor | None
 
     def __init__(self, codes: LatticeCodes, bias: Tensor | None = None) -> None:
         super().__init__()
@@ -220,13 +225,14 @@ class ExactLatticeLinear(nn.Module):
         places = torch.arange(64, device=self.words.device)
         lanes = (self.words[self._words[group], None] >> places).bitwise_and(1).flatten()[: count * b]
         index = (lanes.reshape(count, b) << places[:b]).sum(dim=1) - (1 << b >> 1)
-        floats = (
-            self.generators[group].view(torch.float16),
-            self.mu[group].view(torch.float16),
-            self.scales[group].view(torch.float32),
+        one = slice(group, group + 1)
+        return decoded(
+            index.reshape(1, self.out_features, vectors, d),
+            self.generators[one].view(torch.float16),
+            self.mu[one].view(torch.float16),
+            self.scales[one].view(torch.float32),
+            width,
         )
-        shape = (1, self.out_features, vectors, d)
-        return decoded(index.reshape(shape), *(one.unsqueeze(0) for one in floats), width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x @ W.T + bias` for x (..., in_features), in the dtype of x."""

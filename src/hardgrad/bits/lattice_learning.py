@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ LEAST_SPREAD = (
 )
 CONDITION = 1e3
 REDUCE_EVERY = 25
+DAMPING = 0.01  # of the mean square of an input: moments may be singular
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,51 @@ def group_losses(errors: Tensor, moments: Tensor) -> Tensor:
     return ((e @ moments) * e).sum(dim=-1).mean(dim=-1)
 
 
+def spread_errors(vectors: Tensor, moments: Tensor, nearest: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return real weights for which rounding each vector alone errs less on the outputs: each makes up for those on its left.
+
+    Given the errors of the vectors on its left, the best a vector and all on its right can do is known in closed form; that is what the
+    vector is then rounded from.
+
+    Parameters
+    ----------
+    vectors : (groups, rows, vectors in a row, d).
+    moments : (groups, w, w), of the inputs within a group.
+    nearest : rounds (groups, rows, 1, d).
+
+    Source: Frantar, Ashkboos, Hoefler and Alistarh, 2023, GPTQ: Accurate Post-Training Quantization for Generative Pre-trained
+    Transformers.
+    """
+    d = vectors.shape[-1]
+    usual = moments.diagonal(dim1=-2, dim2=-1).mean(dim=-1, keepdim=True)
+    damped = moments + torch.diag_embed(
+        torch.where(usual > 0, DAMPING * usual, 1.0).expand(moments.shape[:-1])
+    )
+    targets, errors = [vectors[:, :, :1]], vectors.new_zeros(*vectors.shape[:2], 0)
+    for k in range(vectors.shape[2]):
+        left, right = slice(None, k * d), slice(k * d, None)
+        if k:
+            share = torch.linalg.solve(damped[:, right, right], damped[:, right, left])[:, :d]
+            targets.append(vectors[:, :, k : k + 1] + (errors @ share.mT).unsqueeze(2))
+        error = vectors[:, :, k : k + 1] - nearest(targets[k])
+        errors = torch.cat([errors, error.squeeze(2)], dim=-1)
+    return torch.cat(targets, dim=2)
+
+
 class _Lattices(nn.Module):
     """Generators in units of the spread of the companded weights, and strengths of companding: (starts, groups, ...)."""
+
+    vectors: Tensor
+    scales: Tensor
+    bits: Tensor
+    moments: Tensor
+    mu: Tensor
+    unit: Tensor
+    whole: Tensor
+    start: Tensor
+    best_loss: Tensor
+    best_generators: Tensor
+    best_log_mu: Tensor
 
     def __init__(self, vectors: Tensor, scales: Tensor, bits: Tensor, moments: Tensor, plan: Plan) -> None:
         super().__init__()
@@ -102,8 +146,8 @@ class LatticeTask(TrainingTask):
     def __init__(
         self, vectors: NDArray[Any], scales: NDArray[Any], bits: NDArray[Any], moments: NDArray[Any], plan: Plan
     ) -> None:  # fmt: skip
-        arrays = (torch.from_numpy(np.ascontiguousarray(a)).float() for a in (vectors, scales, bits, moments))
-        self.lattices = self.module = _Lattices(*arrays, plan)
+        v, s, b, m = (torch.tensor(array, dtype=torch.float32) for array in (vectors, scales, bits, moments))
+        self.lattices = self.module = _Lattices(v, s, b, m, plan)
         self.plan, self.steps = plan, plan.steps
 
     def optimizer(self) -> torch.optim.Optimizer:

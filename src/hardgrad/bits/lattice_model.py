@@ -170,7 +170,9 @@ def quantize_linear_layers(
         with muted():
             fitted.fit(linear.weight, seen)
         codes = fitted.quantize()
-        layer = LatticeLinear(linear.weight, linear.bias, codes, rounding=fitted.rounding)
+        layer = LatticeLinear(
+            fitted.adjusted().to(linear.weight), linear.bias, codes, rounding=fitted.rounding
+        )
         replaced[id(linear)] = layer.train(linear.training)
         calibrated = seen is not None and fitted.learn != "weights"
         report.append(
@@ -204,7 +206,7 @@ def _moments(
         columns = linear.in_features
         found = InputMoments(columns, group_size_for(columns, settings.group_size, settings.dim))
         moments[name] = found
-        hooks.append(linear.register_forward_pre_hook(lambda _, seen, found=found: found.update(seen[0])))  # type: ignore[misc]
+        hooks.append(linear.register_forward_pre_hook(lambda _, seen, found=found: found.update(seen[0])))
     try:
         with _evaluating(model):
             for batch in () if inputs is None else _batches(inputs):
