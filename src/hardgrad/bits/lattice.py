@@ -195,8 +195,8 @@ class LatticeQuantizer:
         ------
         InputError : not fitted, or another number of columns.
         """
-        G, mu = self.generators_, self.mu_
         matrix = self._matrix(weight)
+        G, mu = self.generators_, self.mu_
         targets = self._targets(cut(matrix, self.group_size_, self.dim), G, mu, rounding)
         index = self._index(targets, G, mu, rounding)
         return packed(index, G, mu, self.scales_, self.bits_, matrix.shape, self.group_size_)

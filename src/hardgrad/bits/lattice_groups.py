@@ -140,7 +140,7 @@ def allocate_bits(salience: Sequence[float] | Tensor, target: float, *, spread: 
 
     Parameters
     ----------
-    salience : loss of each group, not negative, when all have the same bits. Ties go to the first.
+    salience : loss of each group, not negative, when all have the same bits. Ties go to the group with the fewest bits, then to the first.
     target : mean bits of the groups, 1 to 8; the total is rounded down to whole bits.
     spread : how far a group may be from the target.
 
@@ -165,13 +165,13 @@ def allocate_bits(salience: Sequence[float] | Tensor, target: float, *, spread: 
         raise InputError("allocate_bits got a salience that is negative or not finite; expected losses.")
     least, most = max(1, math.floor(target) - spread), min(MAX_BITS, math.ceil(target) + spread)
     bits = [least] * len(values)
-    gains: list[tuple[float, int]] = [(-value, group) for group, value in enumerate(values)]
+    gains = [(-value, least, group) for group, value in enumerate(values)]
     heapq.heapify(gains)
     for _ in range(math.floor(target * len(values)) - least * len(values)):
-        gain, group = heapq.heappop(gains)
-        bits[group] += 1
+        gain, had, group = heapq.heappop(gains)
+        bits[group] = had + 1
         if bits[group] < most:
-            heapq.heappush(gains, (gain / 4, group))
+            heapq.heappush(gains, (gain / 4, had + 1, group))
     return bits
 
 
