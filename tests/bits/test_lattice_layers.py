@@ -45,10 +45,12 @@ def test_exact_is_what_evaluation_and_straight_through_compute(options: dict) ->
 
 
 @pytest.mark.parametrize("options", KINDS)
+@torch.no_grad()
 def test_soft_becomes_exact_as_it_cools(options: dict) -> None:
     soft = layer(**options)
     hard = soft(x, mode="hard")
-    gaps = [float((soft(x, mode="soft", temperature=t) - hard).abs().mean()) for t in (0.3, 0.1, 0.03, 1e-3)]
+    temperatures = (0.3, 0.1, 0.03, 1e-4)
+    gaps = [float((soft(x, mode="soft", temperature=t) - hard).abs().mean()) for t in temperatures]
     assert gaps == sorted(gaps, reverse=True) and gaps[-1] < 0.02 * gaps[0]
     with hardgrad.mode("soft", temperature=0.3):
         assert float((soft(x) - hard).abs().mean()) == pytest.approx(gaps[0])
@@ -56,14 +58,13 @@ def test_soft_becomes_exact_as_it_cools(options: dict) -> None:
 
 def test_many_bits_are_nearly_the_real_weights() -> None:
     soft = layer(bits=8)
-    assert float((soft.lattice_weight(mode="hard") - soft.real_weight).abs().mean()) < 0.02
+    assert float((soft.lattice_weight(mode="hard") - soft.real_weight).abs().mean().detach()) < 0.02
 
 
 @pytest.mark.parametrize("rounding", ["nearest_plane", "rounding"])
 def test_soft_gradients_are_those_of_finite_differences(rounding: str) -> None:
     soft = layer(bits=3, shape=(2, 8), rounding=rounding).double()
     soft.scales.mul_(1.5)  # away from the clipping of the indices
-    soft._index = copy.copy(soft._index)
 
     def out(weight: torch.Tensor, generators: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = torch.func.functional_call(
@@ -85,7 +86,7 @@ def test_soft_gradients_are_those_of_finite_differences(rounding: str) -> None:
                 p.detach() + sign * 1e-6 * direction if p is parameter else p.detach()
                 for p in (weight, generators)
             ]
-            moved.append(float(out(*args).square().sum()))
+            moved.append(float(out(*args).square().sum().detach()))
         slope = (moved[0] - moved[1]) / 2e-6
         assert float((parameter.grad * direction).sum()) == pytest.approx(slope, rel=1e-4)
 
@@ -93,13 +94,18 @@ def test_soft_gradients_are_those_of_finite_differences(rounding: str) -> None:
 def test_training_lowers_the_loss_of_the_exact_layer() -> None:
     soft = layer()
     target = nn.functional.linear(x, soft.real_weight.detach(), soft.bias.detach())
-    before = float((soft.harden()(x) - target).square().mean())
+
+    def exact_loss() -> float:
+        with torch.no_grad():
+            return float((soft.harden()(x) - target).square().mean())
+
+    before = exact_loss()
     optimiser = torch.optim.Adam(soft.parameters(), lr=1e-2)
-    for _ in range(60):
+    for _ in range(100):
         optimiser.zero_grad()
         (soft(x) - target).square().mean().backward()
         optimiser.step()
-    assert float((soft.harden()(x) - target).square().mean()) < 0.5 * before
+    assert exact_loss() < 0.5 * before
 
 
 def test_the_exact_layer_is_saved_with_its_model_and_as_an_artifact(tmp_path: Path) -> None:
@@ -129,7 +135,9 @@ def test_half_precision_leaves_the_codes_as_they_are() -> None:
         assert exact(x).dtype == torch.bfloat16
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
 def test_both_faces_compile() -> None:
+    torch.compiler.reset()
     soft = layer()
     for module in (soft, soft.harden()):
         compiled = torch.compile(module, backend="eager", fullgraph=True)

@@ -167,7 +167,8 @@ class LatticeQuantizer:
         chunks = []
         for at in range(0, len(vectors), step):
             arrays = [one[at : at + step].numpy() for one in (sample, scales, bits, moments)]
-            chunks.append(train(LatticeTask, (*arrays, plan), Hardware(self.device)))
+            with torch.enable_grad():  # networks are often quantised where nothing else needs gradients
+                chunks.append(train(LatticeTask, (*arrays, plan), Hardware(self.device)))
         learned = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
         self._keep(matrix, size, sample, moments, bits, scales, learned)
         return self
@@ -284,14 +285,13 @@ class LatticeQuantizer:
         return torch.stack(index).reshape(vectors.shape)
 
     def _moments(self, inputs: Tensor | InputMoments | None, columns: int, size: int) -> Tensor:
-        """Return what errors are weighted by, (groups, group_size, group_size): moments of the inputs, or ones for each column."""
+        """Return what errors are weighted by: moments of the inputs (groups, group_size, group_size), or one for each column."""
         if inputs is None and self.learn == "calibrated":
             raise ParameterError(
                 "LatticeQuantizer(learn='calibrated') got no inputs; give fit() some, or use learn='weights'."
             )
         if inputs is None or self.learn == "weights":
-            present = cut(torch.ones(1, columns), size, 1).reshape(-1, size)
-            return torch.diag_embed(present)
+            return cut(torch.ones(1, columns), size, 1).reshape(-1, size)
         if not isinstance(inputs, InputMoments):
             given, inputs = inputs, InputMoments(columns, size)
             inputs.update(given)

@@ -24,7 +24,7 @@ from hardgrad.core.mode import Mode, resolve_mode
 from hardgrad.core.relaxed import Relaxed, straight_through
 from hardgrad.functional.rounding import round as soft_round
 
-TEMPERATURE = 0.1
+TEMPERATURE = 0.5
 AS_WHOLE_NUMBERS = {"words": np.int64, "generators": np.int16, "mu": np.int16, "scales": np.int32}
 """The exact layer's buffers hold the bits of its numbers as whole numbers: `half()` and autocast must not round what is exact."""
 
@@ -106,37 +106,40 @@ class LatticeLinear(Relaxed):
     def lattice_weight(self, *, temperature: Any = None, mode: Mode | None = None) -> Tensor:
         """Return the rounded weights (out_features, in_features); options as for `forward`."""
         how = resolve_mode(mode, "st" if self.training else "hard")
-        temperature = self.resolved_temperature(temperature)
-        rounded = partial(soft_round, temperature=temperature, mode=how)
-        soft_index = self._index(self.generators if how == "soft" else self._stored(), rounded)
+        rounded = partial(soft_round, temperature=self.resolved_temperature(temperature), mode=how)
+        real = self._working(self.real_weight)
+        generators = self._working(self.generators) if how == "soft" else self._stored()
+        index = self._index(real, generators, rounded)
+        dtype = self.real_weight.dtype
         if how == "hard":
-            return self._decoded(soft_index)
-        generators = self.generators.float() if how == "soft" else self._stored()
-        soft = lattice_weights(soft_index.flatten(1, 2), generators, self.mu, self.scales)
-        soft = joined(soft.reshape(soft_index.shape), self.in_features).to(self.real_weight.dtype)
-        return soft if how == "soft" else straight_through(self._decoded(soft_index), soft)
+            return self._decoded(index).to(dtype)
+        soft = lattice_weights(index.flatten(1, 2), generators, self.mu, self.scales).reshape(index.shape)
+        relaxed = joined(soft, self.in_features).to(dtype)
+        return relaxed if how == "soft" else straight_through(self._decoded(index).to(dtype), relaxed)
+
+    def _working(self, own: Tensor) -> Tensor:
+        """Return numbers in the dtype to choose indices in: that of the weights, and float32 at least."""
+        return own.to(torch.promote_types(self.real_weight.dtype, torch.float32))
 
     def _stored(self) -> Tensor:
-        """The generators as they are shipped, in float16, with their own gradient."""
-        own = self.generators.float()
-        return straight_through(own.detach().half().float(), own)
+        """Return the generators as they are shipped, in float16, with their own gradient."""
+        own = self._working(self.generators)
+        return straight_through(own.detach().half().to(own.dtype), own)
 
-    def _index(self, generators: Tensor, rounded: Any) -> Tensor:
-        vectors = cut(self.real_weight.float(), self.group_size, generators.shape[-1])
-        u = compand(vectors.flatten(1, 2), self.mu, self.scales)
-        index = lattice_index(generators.float(), u, self.bits, method=self.rounding, round_=rounded)
+    def _index(self, real: Tensor, generators: Tensor, rounded: Any) -> Tensor:
+        vectors = cut(real, self.group_size, generators.shape[-1])
+        u = compand(vectors.flatten(1, 2), self._working(self.mu), self._working(self.scales))
+        index = lattice_index(generators, u, self.bits, method=self.rounding, round_=rounded)
         return index.reshape(vectors.shape)
 
     def _decoded(self, index: Tensor) -> Tensor:
         generators = self._stored().detach()
-        return decoded(index.detach(), generators, self.mu, self.scales, self.in_features).to(
-            self.real_weight.dtype
-        )
+        return decoded(index.detach(), generators, self.mu, self.scales, self.in_features)
 
     def harden(self) -> ExactLatticeLinear:
         """Return the exact layer of the packed codes."""
         with torch.no_grad():
-            index = self._index(self._stored(), torch.round)
+            index = self._index(self._working(self.real_weight), self._stored(), torch.round)
             codes = packed(
                 index, self.generators, self.mu, self.scales, self.bits,
                 (self.out_features, self.in_features), self.group_size,

@@ -41,10 +41,11 @@ def group_losses(errors: Tensor, moments: Tensor) -> Tensor:
     Parameters
     ----------
     errors : (..., groups, vectors, d), a row's vectors one after another.
-    moments : H, (groups, w, w), w a multiple of d.
+    moments : H, (groups, w, w), w a multiple of d; or its diagonal (groups, w), where all else is 0.
     """
     e = errors.reshape(*errors.shape[:-2], -1, moments.shape[-1])
-    return ((e @ moments) * e).sum(dim=-1).mean(dim=-1)
+    weighted = e * moments.unsqueeze(1) if moments.dim() == 2 else e @ moments
+    return (weighted * e).sum(dim=-1).mean(dim=-1)
 
 
 def spread_errors(vectors: Tensor, moments: Tensor, nearest: Callable[[Tensor], Tensor]) -> Tensor:
@@ -137,7 +138,7 @@ class LatticeTask(TrainingTask):
     ----------
     vectors : (groups, rows, vectors in a row, d) float32.
     scales, bits : (groups,).
-    moments : (groups, w, w), what errors within a row of a group are weighted by.
+    moments : (groups, w, w) or (groups, w), what errors within a row of a group are weighted by (see `group_losses`).
     plan : how to learn.
     """
 
