@@ -182,7 +182,8 @@ class LatticeQuantizer:
         self.scales_ = scales
         self.generators_ = torch.from_numpy(learned["generators"]).half()
         self.mu_ = torch.from_numpy(learned["mu"]).half()
-        self.relative_error_ = self._relative_error(self._rounded(self.generators_, self.mu_)[1])
+        index = self._rounded(sample, self.generators_, self.mu_)[1]
+        self.relative_error_ = self._relative_error(self._weights(index, self.generators_, self.mu_))
 
     def quantize(self, weight: Tensor | None = None, *, rounding: str | None = None) -> LatticeCodes:
         """Return the packed codes of the fitted matrix, or of other rows on the same lattices.
@@ -198,8 +199,7 @@ class LatticeQuantizer:
         """
         matrix = self._matrix(weight)
         G, mu = self.generators_, self.mu_
-        targets = self._targets(cut(matrix, self.group_size_, self.dim), G, mu, rounding)
-        index = self._index(targets, G, mu, rounding)
+        index = self._rounded(cut(matrix, self.group_size_, self.dim), G, mu, rounding)[1]
         return packed(index, G, mu, self.scales_, self.bits_, matrix.shape, self.group_size_)
 
     def adjusted(self, weight: Tensor | None = None) -> Tensor:
@@ -211,7 +211,7 @@ class LatticeQuantizer:
         """
         matrix = self._matrix(weight)
         vectors = cut(matrix, self.group_size_, self.dim)
-        return joined(self._targets(vectors, self.generators_, self.mu_), matrix.shape[1]).float()
+        return joined(self._rounded(vectors, self.generators_, self.mu_)[0], matrix.shape[1])
 
     def _matrix(self, weight: Tensor | None) -> Tensor:
         self._check_fitted()
@@ -229,60 +229,59 @@ class LatticeQuantizer:
         dimensions, is the error with the closest points instead of Babai's.
         """
         self._check_fitted()
-        G, mu = self.generators_, self.mu_
-        learned = {name: torch.from_numpy(array) for name, array in self._learned.items()}
-        soft_index, soft = self._rounded(learned["generators"], learned["mu"])
-        hard_index, hard = self._rounded(G, mu)
+        own = {name: torch.from_numpy(array) for name, array in self._learned.items()}
+        lattices = {"soft": (own["generators"], own["mu"]), "hard": (self.generators_, self.mu_)}
+        index = {side: self._rounded(self._sample, *lattice)[1] for side, lattice in lattices.items()}
+        weights = {side: self._weights(index[side], *lattice) for side, lattice in lattices.items()}
         detail = {}
         if self.dim <= CLOSEST_DIM:
-            detail["closest"] = self._relative_error(self._rounded(G, mu, "closest")[1])
+            closest = self._rounded(self._sample, *lattices["hard"], rounding="closest")[1]
+            detail["closest"] = self._relative_error(self._weights(closest, *lattices["hard"]))
         return GapReport(
             "relative_error",
-            soft=self._relative_error(soft),
-            hard=self._relative_error(hard),
-            agreement=float((soft_index == hard_index).double().mean()),
-            worst_disagreement=float((soft - hard).abs().max()),
+            soft=self._relative_error(weights["soft"]),
+            hard=self._relative_error(weights["hard"]),
+            agreement=float((index["soft"] == index["hard"]).double().mean()),
+            worst_disagreement=float((weights["soft"] - weights["hard"]).abs().max()),
             rows=self._sample.shape[1],
             detail=detail,
         )
 
-    def _rounded(self, G: Tensor, mu: Tensor, rounding: str | None = None) -> tuple[Tensor, Tensor]:
-        """Return indices and weights (groups, rows, vectors in a row, d) of the rows learned from."""
-        index = self._index(self._targets(self._sample, G, mu, rounding), G, mu, rounding)
-        return index, self._weights(index, G, mu)
+    def _rounded(
+        self, vectors: Tensor, G: Tensor, mu: Tensor, rounding: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what is rounded (float32: the vectors, or what feedback makes of them) and the indices (int8), both of their shape."""
+        method = self.rounding if rounding is None else rounding
+        check_rounding("quantize()", method, (*ROUNDINGS, "closest"))
+        # One group at a time: in float64 the whole of a large layer may be more than memory holds.
+        groups = [self._rounded_group(slice(k, k + 1), vectors, G, mu, method) for k in range(len(vectors))]
+        targets, index = zip(*groups, strict=True)
+        return torch.cat(targets), torch.cat(index)
 
-    def _weights(self, index: Tensor, G: Tensor, mu: Tensor) -> Tensor:
-        weights = lattice_weights(index.flatten(1, 2), G.double(), mu.double(), self.scales_.double())
-        return weights.reshape(index.shape)
-
-    def _targets(self, vectors: Tensor, G: Tensor, mu: Tensor, rounding: str | None = None) -> Tensor:
-        """Return what is rounded, in float64: the vectors themselves, or what feedback makes of them."""
-        if not (self.feedback and self._calibrated):
-            return vectors.double()
+    def _rounded_group(
+        self, group: slice, vectors: Tensor, G: Tensor, mu: Tensor, method: str
+    ) -> tuple[Tensor, Tensor]:
+        own, strength, scale = (one[group].double() for one in (G, mu, self.scales_))
+        bits = self.bits_[group]
 
         def nearest(block: Tensor) -> Tensor:
-            return self._weights(self._index(block, G, mu, rounding), G, mu)
+            return _lattice_vectors(
+                _nearest_index(block, own, strength, scale, bits, method), own, strength, scale
+            )
 
-        return spread_errors(vectors.double(), self._moments_.double(), nearest)
+        targets = vectors[group].double()
+        if self.feedback and self._calibrated:
+            targets = spread_errors(targets, self._moments_[group].double(), nearest)
+        return targets.float(), _nearest_index(targets, own, strength, scale, bits, method).to(torch.int8)
+
+    def _weights(self, index: Tensor, G: Tensor, mu: Tensor) -> Tensor:
+        return _lattice_vectors(index, G.double(), mu.double(), self.scales_.double())
 
     def _relative_error(self, weights: Tensor) -> float:
         """Return the squared error of the outputs, or of the weights, over that of zeros in their place."""
         x, moments = self._sample.double(), self._moments_.double()
         spent, whole = (float(group_losses(e.flatten(1, 2), moments).sum()) for e in (weights - x, x))
         return spent / whole if whole > 0 else 0.0
-
-    def _index(self, vectors: Tensor, generators: Tensor, mu: Tensor, rounding: str | None = None) -> Tensor:
-        """Return the indices (groups, rows, vectors in a row, d) of vectors of that shape, in float64."""
-        method = self.rounding if rounding is None else rounding
-        check_rounding("quantize()", method, (*ROUNDINGS, "closest"))
-        generators = generators.double()
-        u = compand(vectors.double().flatten(1, 2), mu.double(), self.scales_.double())
-        if method != "closest":
-            return lattice_index(generators, u, self.bits_, method=method).reshape(vectors.shape)
-        middles = generators.sum(dim=-1) / 2
-        groups = zip(generators, u - middles[:, None], self.bits_.tolist(), strict=True)
-        index = [closest_lattice_point(G, points, bits=b) for G, points, b in groups]
-        return torch.stack(index).reshape(vectors.shape)
 
     def _moments(self, inputs: Tensor | InputMoments | None, columns: int, size: int) -> Tensor:
         """Return what errors are weighted by: moments of the inputs (groups, group_size, group_size), or one for each column."""
@@ -324,6 +323,24 @@ class LatticeQuantizer:
             raise InputError("this LatticeQuantizer has learned nothing yet. Call fit() first.")
 
 
+def _nearest_index(
+    vectors: Tensor, G: Tensor, mu: Tensor, scales: Tensor, bits: Tensor, method: str
+) -> Tensor:
+    """Return the indices of vectors (groups, rows, vectors in a row, d) in that shape."""
+    u = compand(vectors.flatten(1, 2), mu, scales)
+    if method != "closest":
+        return lattice_index(G, u, bits, method=method).reshape(vectors.shape)
+    middles = G.sum(dim=-1) / 2
+    groups = zip(G, u - middles[:, None], bits.tolist(), strict=True)
+    index = [closest_lattice_point(one, points, bits=b) for one, points, b in groups]
+    return torch.stack(index).reshape(vectors.shape)
+
+
+def _lattice_vectors(index: Tensor, G: Tensor, mu: Tensor, scales: Tensor) -> Tensor:
+    """Return the vectors of indices (groups, rows, vectors in a row, d) in that shape."""
+    return lattice_weights(index.flatten(1, 2), G, mu, scales).reshape(index.shape)
+
+
 def packed(
     index: Tensor, generators: Tensor, mu: Tensor, scales: Tensor, bits: Tensor, shape: Any, group_size: int
 ) -> LatticeCodes:
@@ -348,5 +365,5 @@ def packed(
 def decoded(index: Tensor, generators: Tensor, mu: Tensor, scales: Tensor, columns: int) -> Tensor:
     """Return the matrix of indices (groups, rows, vectors in a row, d), float32, decoded as the artifact does it."""
     exact = exact_dtype(index.device)
-    weights = lattice_weights(index.flatten(1, 2), generators.to(exact), mu.to(exact), scales.to(exact))
-    return joined(weights.reshape(index.shape), columns).float()
+    weights = _lattice_vectors(index, generators.to(exact), mu.to(exact), scales.to(exact))
+    return joined(weights, columns).float()
