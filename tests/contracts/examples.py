@@ -17,6 +17,7 @@ import pyarrow as pa
 from category_exports import codes_in_c, codes_in_duckdb
 from sklearn.tree import DecisionTreeClassifier
 
+from hardgrad.bits import LatticeCodes
 from hardgrad.core.artifact import Artifact
 from hardgrad.export.compiled_c import compile_shared, has_compiler
 from hardgrad.nn.comparator_network import ComparatorNetwork
@@ -216,6 +217,45 @@ def gated_mlp_examples() -> list[Example]:
             lambda *_: [],
         )  # type: ignore[misc]
         for name, found in blocks.items()
+    ]
+
+
+def lattice_examples() -> list[Example]:
+    """Codes of one group and several, of 1 to 8 bits, bent and straight, with rows that are no whole vectors, and with nothing in them."""
+
+    def codes(
+        seed: int, bits: list[int], shape: tuple[int, int], group_size: int, d: int, scale: float
+    ) -> LatticeCodes:
+        rng = np.random.default_rng(seed)
+        widths = [min(group_size, shape[1] - g * group_size) for g in range(len(bits))]
+        sizes = [(shape[0], -(-width // d), d) for width in widths]
+        return LatticeCodes.pack(
+            [rng.integers(-(1 << b >> 1), 1 << b >> 1, size) for b, size in zip(bits, sizes, strict=True)],
+            generators=(0.2 * rng.normal(size=(len(bits), d, d))).astype(np.float16),
+            mu=rng.choice([0.0, 2.0], len(bits)).astype(np.float16), scales=np.full(len(bits), scale, np.float32),
+            bits=np.array(bits, np.uint8), shape=shape, group_size=group_size,
+        )  # fmt: skip
+
+    named = {
+        "two groups": codes(0, [2, 3], (4, 12), 8, 4, 1.0),
+        "every width": codes(1, list(range(1, 9)), (3, 30), 4, 2, 1e-3),
+        "one weight": codes(2, [1], (1, 1), 128, 1, 1e9),
+        "zeros": codes(3, [4], (5, 3), 8, 8, 0.0),
+    }
+
+    def answers(artifact: LatticeCodes, rows: np.ndarray) -> list[np.ndarray]:
+        fitting = np.resize(rows, (len(rows), artifact.shape[1]))
+        return [artifact.decode(), artifact.matmul(fitting)]
+
+    return [
+        Example(
+            name,
+            found,
+            lambda seed, f=found: np.random.default_rng(seed).normal(size=(9, f.shape[1])),
+            answers,
+            lambda *_: [],
+        )  # type: ignore[misc]
+        for name, found in named.items()
     ]
 
 
@@ -535,6 +575,7 @@ contract_examples: dict[str, Callable[[], list[Example]]] = {
     "meta-tree-weights": meta_tree_examples,
     "forest": forest_examples,
     "gated-mlp": gated_mlp_examples,
+    "lattice-codes": lattice_examples,
     "memory-forest": memory_forest_examples,
     "routed-experts": expert_examples,
     "neighbourhood": neighbourhood_examples,

@@ -105,6 +105,12 @@ def test_harden_replaces_parts_keeps_sharing_and_leaves_the_model_alone():
     assert torch.equal(exact[0].weight, model[0].weight)
 
 
+def test_harden_replaces_a_part_that_stands_twice_in_one_parent():
+    shared = SoftStep(0.5)
+    exact = harden(nn.Sequential(shared, nn.Tanh(), shared))
+    assert isinstance(exact[0], Step) and exact[0] is exact[2]
+
+
 def test_modes_agree_with_the_hardened_module():
     x = torch.tensor([-1.0, 0.3, 2.0])
     soft = SoftStep(0.1)

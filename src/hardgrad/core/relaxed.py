@@ -131,8 +131,10 @@ def harden(model: nn.Module) -> Any:
 
 
 def _replace(module: nn.Module, path: str, done: dict[int, nn.Module]) -> None:
-    for name, child in module.named_children():
+    for name, child in list(module._modules.items()):  # named_children() names a part that stands twice once
         where = f"{path}.{name}"
+        if child is None:
+            continue
         if not isinstance(child, Relaxed):
             _replace(child, where, done)
             continue
