@@ -89,6 +89,14 @@ def test_small_temperature_is_hard(name: str) -> None:
         assert torch.equal(HF.binary_sign(X, surrogate=name), soft)
 
 
+def test_surrogates_that_are_soft_steps_agree_with_them() -> None:
+    for name, soft in (
+        ("clipped", HF.sign(X, temperature=0.7, kind="c0")),
+        ("sigmoid", HF.sign(X, temperature=0.7)),
+    ):
+        assert torch.allclose(HF.binary_sign(X, surrogate=name, temperature=0.7, mode="soft"), soft)
+
+
 @EACH
 @OPERATIONS
 @pytest.mark.filterwarnings(

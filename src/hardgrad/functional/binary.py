@@ -18,8 +18,7 @@ from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.core.mode import Mode, resolve_mode, resolve_temperature
 from hardgrad.core.relaxed import straight_through
 from hardgrad.functional.operands import check_choice, check_level, check_options, settle, values_are_checked
-from hardgrad.functional.smoothed import KERNELS
-from hardgrad.functional.soft_steps import KINDS, Curve
+from hardgrad.functional.soft_steps import Curve
 
 Target = Literal["sign", "step"]
 
@@ -90,31 +89,28 @@ def _identity() -> Surrogate:
 
 
 def _clipped(temperature: Any) -> Surrogate:
-    return _of_step("clipped", "sign", temperature, KINDS["c0"].step)
+    return _of_width("clipped", "sign", temperature, lambda v: v.clamp(-1.0, 1.0))
 
 
 def _bireal(temperature: Any) -> Surrogate:
-    return _of_step("bireal", "sign", temperature, KERNELS["triangle"].step)
+    def curve(v: Tensor) -> Tensor:
+        v = v.clamp(-1.0, 1.0)
+        return v * (2.0 - v.abs())
+
+    return _of_width("bireal", "sign", temperature, curve)
 
 
 def _sigmoid(temperature: Any) -> Surrogate:
-    return _of_step("sigmoid", "step", temperature, KINDS["logistic"].step)
-
-
-def _of_step(name: str, target: Target, temperature: Any, step: Curve) -> Surrogate:
-    def curve(x: Tensor) -> Tensor:
-        share = step(x / temperature)
-        return share if target == "step" else 2.0 * share - 1.0
-
-    return Surrogate(name, target, {"temperature": temperature}, curve)
+    return _of_width("sigmoid", "step", temperature, torch.sigmoid)
 
 
 def _bell(temperature: Any) -> Surrogate:
-    def curve(x: Tensor) -> Tensor:
-        rising: Tensor = 4.0 * temperature * (KINDS["logistic"].step(x / temperature) - 0.5) + 0.5
-        return rising
+    height = 4.0 * temperature
+    return _of_width("bell", "step", temperature, lambda v: height * (torch.sigmoid(v) - 0.5) + 0.5)
 
-    return Surrogate("bell", "step", {"temperature": temperature}, curve)
+
+def _of_width(name: str, target: Target, temperature: Any, curve: Curve) -> Surrogate:
+    return Surrogate(name, target, {"temperature": temperature}, lambda x: curve(x / temperature))
 
 
 def _constant() -> Surrogate:
