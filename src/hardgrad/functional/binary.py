@@ -66,7 +66,7 @@ class Surrogate:
 
     def exact(self, x: Tensor) -> Tensor:
         """Return what the surrogate stands for: -1 below 0 and +1 from 0 on, or 0 up to 0 and 1 above it."""
-        return _exact(self.compared(x), self.target).to(x.dtype)
+        return _exact(self.compared(x), self.target, x.dtype)
 
     def relaxed(self, x: Tensor) -> Tensor:
         """Return `value(x)` with the gradient `derivative(x)`."""
@@ -77,10 +77,10 @@ class Surrogate:
         return self.curve(x) if self.slope is None else self.slope(x.detach()) * x
 
 
-def _exact(compared: Tensor, target: Target) -> Tensor:
+def _exact(compared: Tensor, target: Target, dtype: torch.dtype) -> Tensor:
     if target == "sign":
-        return torch.where(compared >= 0, 1.0, -1.0)
-    return torch.where(compared > 0, 1.0, 0.0)
+        return 2.0 * (compared >= 0).to(dtype) - 1.0
+    return (compared > 0).to(dtype)
 
 
 # The family: each of these makes one surrogate from its options.
@@ -310,7 +310,7 @@ def _binary(
             return relaxed
         return 2.0 * relaxed - 1.0 if target == "sign" else 0.5 * relaxed + 0.5
 
-    return call.result(lambda: _exact(chosen.compared(x), target).to(call.dtype), soft)
+    return call.result(lambda: _exact(chosen.compared(x), target, call.dtype), soft)
 
 
 def _make(name: str, surrogate: str, temperature: Any, options: Mapping[str, Any]) -> Surrogate:
