@@ -37,6 +37,7 @@ ESTIMATORS = {
 REPRODUCTIONS = (
     "block-low-rank",
     "categorical-encoders",
+    "channel-gates",
     "chaos-gradients",
     "confusion-losses",
     "distilled-tree",

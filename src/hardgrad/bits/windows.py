@@ -45,7 +45,8 @@ class _Window(torch.autograd.Function):
         def at(shift: Tensor) -> Tensor:
             """Return the gradient times the smoothed delta at a shift, summed over the places."""
             angle = 2 * math.pi * k * shift.unsqueeze(-1)
-            return (share * (spectrum.real * angle.cos() - spectrum.imag * angle.sin())).sum(-1)
+            total: Tensor = (share * (spectrum.real * angle.cos() - spectrum.imag * angle.sin())).sum(-1)
+            return total
 
         start = location - 0.5 / ctx.n
         end = at(start + width)
