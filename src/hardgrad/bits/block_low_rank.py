@@ -256,17 +256,17 @@ class GaudiLinear(Relaxed):
         matrix : the blocks; by default those that cover everything and share the first singular vectors of the weight.
         **options : of the class.
         """
-        layer = cls(linear.in_features, linear.out_features, linear.bias is not None, **options)
+        layer = cls(linear.in_features, linear.out_features, linear.bias is not None, **options).to(linear.weight)
         if matrix is None:
             weight = linear.weight.detach().double().cpu().numpy()
             layer.matrix.set_sides(
                 *truncated(weight, layer.matrix.blocks, layer.matrix.rank_per_block, layer.matrix.blocks)
             )
         else:
-            layer.matrix = matrix
+            layer.matrix = matrix.to(linear.weight)
         if layer.bias is not None:
             layer.bias.data.copy_(linear.bias.detach())
-        return layer.to(linear.weight)
+        return layer
 
     def forward(self, x: Tensor, *, mode: Mode | None = None, temperature: Any = None) -> Tensor:
         """Return (..., out_features) for x (..., in_features)."""
