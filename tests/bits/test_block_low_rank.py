@@ -165,6 +165,9 @@ def test_a_layer_hardens_inside_a_model_and_can_be_trained_further() -> None:
     exact(x).square().sum().backward()
     optimizer.step()
     dense = exact[0].to_matrix()
+    assert torch.equal(exact[0].left != 0, exact[0].left_support) and torch.equal(
+        exact[0].right != 0, exact[0].right_support
+    )
     expected = x @ torch.from_numpy(dense.to_dense()).T + exact[0].bias
     assert torch.allclose(exact[0](x), expected, atol=1e-5) and not dense.equals(model[0].matrix.harden())
     again = hardgrad.harden(model)

@@ -65,13 +65,16 @@ def test_products_are_those_of_the_dense_matrix(rank: int, seed: int) -> None:
     )
 
 
-def test_blocks_in_one_place_take_one_product() -> None:
-    place = [np.array([k, k], np.int32) for k in (1, 2, 0, 3)]
-    left, right = np.arange(4, dtype=np.float32), np.arange(6, dtype=np.float32)
-    matrix = BlockLowRankMatrix(4, 3, 1, *place, left, right)
-    ((place_, (u, v)),) = matrix.groups().items()
-    assert place_ == (1, 2, 0, 3) and u.shape == (2, 2) and v.shape == (3, 2)
-    assert np.allclose(matrix.to_dense(), by_hand(matrix)) and matrix.to_dense().dtype == np.float32
+def test_few_blocks_take_two_products_and_many_take_one() -> None:
+    rng = np.random.default_rng(0)
+    for blocks, products in ((2, 2), (8, 1)):
+        matrix = BlockLowRank(6, 9, blocks, generator=torch.Generator().manual_seed(0)).harden()
+        assert len(matrix._operators) == products
+        X = rng.normal(size=(9, 2))
+        assert (
+            np.allclose(matrix.matmul(X), by_hand(matrix) @ X, atol=1e-5)
+            and matrix.matmul(X).dtype == np.float32
+        )
 
 
 def test_bad_operands_and_artifacts() -> None:

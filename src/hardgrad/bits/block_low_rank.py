@@ -5,6 +5,7 @@ A block covers a cyclic range of rows and one of columns, with smooth edges; har
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.bits.block_low_rank_fit import Side, truncated
-from hardgrad.bits.block_low_rank_matrix import BlockLowRankMatrix, BlockPlace
+from hardgrad.bits.block_low_rank_matrix import BlockLowRankMatrix
 from hardgrad.bits.windows import window
 from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.core.mode import Mode
@@ -183,13 +184,15 @@ class BlockLowRank(Relaxed):
         """Return the exact blocks as an artifact; empty ones are left out."""
         rows, columns = self.sides()
         alive = np.flatnonzero((rows.count > 0) & (columns.count > 0))
-        places, factors = [], []
-        for side in (rows, columns):
-            n = side.factors.shape[1]
-            inside = [(side.start[b] + np.arange(side.count[b])) % n for b in alive]
-            parts = [side.factors[b, at].ravel() for b, at in zip(alive, inside, strict=True)]
-            factors.append(np.concatenate([np.zeros(0), *parts]).astype(_numpy_type(self.left)))
-            places += [side.start[alive].astype(np.int32), side.count[alive].astype(np.int32)]
+        places = [
+            part[alive].astype(np.int32) for side in (rows, columns) for part in (side.start, side.count)
+        ]
+        factors = [
+            _of_blocks(side.factors[alive], side.start[alive], side.count[alive]).astype(
+                _numpy_type(self.left)
+            )
+            for side in (rows, columns)
+        ]
         return BlockLowRankMatrix(self.rows, self.columns, self.rank_per_block, *places, *factors)
 
 
@@ -256,7 +259,9 @@ class GaudiLinear(Relaxed):
         matrix : the blocks; by default those that cover everything and share the first singular vectors of the weight.
         **options : of the class.
         """
-        layer = cls(linear.in_features, linear.out_features, linear.bias is not None, **options).to(linear.weight)
+        layer = cls(linear.in_features, linear.out_features, linear.bias is not None, **options).to(
+            linear.weight
+        )
         if matrix is None:
             weight = linear.weight.detach().double().cpu().numpy()
             layer.matrix.set_sides(
@@ -290,10 +295,10 @@ class GaudiLinear(Relaxed):
 
 
 class BlockLowRankLinear(nn.Module):
-    """The exact counterpart of `GaudiLinear`: blocks in the same place take one product together, what lies outside takes none.
+    """The exact counterpart of `GaudiLinear`: two dense products, with the left and the right factors of all blocks.
 
-    Its factors are parameters that are frozen at first: with `requires_grad_()` they can be trained further, in their places, and
-    `to_matrix()` is the artifact of what they are then.
+    The factors are frozen at first; with `requires_grad_()` they can be trained further, in their places, and `to_matrix()` is the
+    artifact of what they are then.
 
     Parameters
     ----------
@@ -301,16 +306,18 @@ class BlockLowRankLinear(nn.Module):
     bias : (out_features,) or None.
     """
 
+    left_support: Tensor
+    right_support: Tensor
+
     def __init__(self, matrix: BlockLowRankMatrix, bias: Tensor | None = None) -> None:
         super().__init__()
         self.out_features, self.in_features = matrix.shape
-        self.rank = matrix.rank
-        groups = matrix.groups()
-        self.places = list(groups)
-        self.left = nn.ParameterList([_frozen(torch.from_numpy(left.copy())) for left, _ in groups.values()])
-        self.right = nn.ParameterList(
-            [_frozen(torch.from_numpy(right.copy())) for _, right in groups.values()]
-        )
+        self._places = matrix
+        left, right = map(torch.from_numpy, matrix.factors())
+        ones = replace(matrix, left=np.ones_like(matrix.left), right=np.ones_like(matrix.right)).factors()
+        self.left, self.right = _frozen(left), _frozen(right)
+        for name, support in zip(("left_support", "right_support"), ones, strict=True):
+            self.register_buffer(name, torch.from_numpy(support != 0))
         self.bias = None if bias is None else _frozen(bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -319,44 +326,38 @@ class BlockLowRankLinear(nn.Module):
             raise InputError(
                 f"BlockLowRankLinear got x of shape {tuple(x.shape)}; expected (..., {self.in_features})."
             )
-        result = x.new_zeros(*x.shape[:-1], self.out_features)
-        for place, left, right in zip(self.places, self.left, self.right, strict=True):
-            columns = _range(place.column_start, place.column_count, self.in_features, x)
-            rows = _range(place.row_start, place.row_count, self.out_features, x)
-            result[..., rows] += x[..., columns] @ right @ left.mT
-        return result if self.bias is None else result + self.bias
+        return nn.functional.linear(
+            x @ _within(self.right, self.right_support).T, _within(self.left, self.left_support), self.bias
+        )
 
     def to_matrix(self) -> BlockLowRankMatrix:
         """Return the blocks as an artifact, with the factors as they are now."""
-        places: list[BlockPlace] = []
-        factors: tuple[list[Any], list[Any]] = ([], [])
-        for place, left, right in zip(self.places, self.left, self.right, strict=True):
-            for first in range(0, left.shape[1], self.rank):
-                places.append(place)
-                for held, part in zip(factors, (left, right), strict=True):
-                    held.append(part.detach()[:, first : first + self.rank].reshape(-1).cpu().numpy())
-        sides = np.array(places, dtype=np.int32).reshape(-1, len(BlockPlace._fields)).T
-        none = np.zeros(0, np.float32 if not places else factors[0][0].dtype)
-        return BlockLowRankMatrix(
-            self.out_features,
-            self.in_features,
-            self.rank,
-            *sides,
-            *(np.concatenate([none, *held]) for held in factors),
+        old = self._places
+        left = self.left.detach().cpu().numpy().reshape(self.out_features, -1, old.rank).transpose(1, 0, 2)
+        right = self.right.detach().cpu().numpy().reshape(-1, old.rank, self.in_features).transpose(0, 2, 1)
+        return replace(
+            old,
+            left=_of_blocks(left, old.row_start, old.row_count),
+            right=_of_blocks(right, old.column_start, old.column_count),
         )
 
     def extra_repr(self) -> str:
         """Return the sizes."""
-        held = sum(part.numel() for part in (*self.left, *self.right))
-        return f"in_features={self.in_features}, out_features={self.out_features}, numbers={held}, bias={self.bias is not None}"
+        sizes = f"in_features={self.in_features}, out_features={self.out_features}"
+        return f"{sizes}, numbers={self._places.numbers}, bias={self.bias is not None}"
+
+
+def _of_blocks(factors: Any, start: Any, count: Any) -> Any:
+    """Return the numbers inside the blocks, one block after another, of factors (blocks, n, rank)."""
+    inside = [(s + np.arange(c)) % factors.shape[1] for s, c in zip(start, count, strict=True)]
+    parts = [factors[b, at].ravel() for b, at in enumerate(inside)]
+    return np.concatenate([np.zeros(0, factors.dtype), *parts])
+
+
+def _within(factors: Tensor, support: Tensor) -> Tensor:
+    """Return factors that have no gradient outside of their blocks, where they are 0."""
+    return factors * support if factors.requires_grad and torch.is_grad_enabled() else factors
 
 
 def _frozen(value: Tensor) -> nn.Parameter:
     return nn.Parameter(value.detach(), requires_grad=False)
-
-
-def _range(start: int, count: int, n: int, like: Tensor) -> Any:
-    """Return cyclic places: a slice, which is a view, unless they wrap around."""
-    if start + count <= n:
-        return slice(start, start + count)
-    return torch.arange(start, start + count, device=like.device) % n

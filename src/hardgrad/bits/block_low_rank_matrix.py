@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +12,7 @@ from numpy.typing import NDArray
 from hardgrad.core.artifact import Artifact
 from hardgrad.core.errors import ArtifactError, InputError
 
-
-class BlockPlace(NamedTuple):
-    """Where a block lies: cyclic ranges of rows and of columns."""
-
-    row_start: int
-    row_count: int
-    column_start: int
-    column_count: int
-
-
-PLACES = BlockPlace._fields
+PLACES = ("row_start", "row_count", "column_start", "column_count")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +30,8 @@ class BlockLowRankMatrix(Artifact, kind="block-low-rank-matrix"):
 
     Notes
     -----
-    Products are computed in the type of the factors. With `matvec`, `rmatvec` and `shape` it is what SciPy's iterative solvers take through
-    `scipy.sparse.linalg.aslinearoperator`.
+    Products are computed in the type of the factors, as two dense products with the factors of all blocks, zeros included. With `matvec`,
+    `rmatvec` and `shape` it is what SciPy's iterative solvers take through `scipy.sparse.linalg.aslinearoperator`.
 
     Examples
     --------
@@ -116,39 +106,33 @@ class BlockLowRankMatrix(Artifact, kind="block-low-rank-matrix"):
 
     @property
     def numbers(self) -> int:
-        """How many numbers the factors hold, and how many multiply-adds a product with one vector takes."""
+        """How many numbers the factors hold, and how many multiply-adds by other than 0 a product with one vector takes."""
         return len(self.left) + len(self.right)
 
-    def groups(self) -> dict[BlockPlace, tuple[NDArray[Any], NDArray[Any]]]:
-        """Return the factors by place, (row_count, k) and (column_count, k): blocks in the same place stand side by side."""
-        found: dict[BlockPlace, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
-        left, right = self.left.reshape(-1, self.rank), self.right.reshape(-1, self.rank)
-        row, column = 0, 0
-        for place in map(
-            BlockPlace._make, zip(*(getattr(self, name).tolist() for name in PLACES), strict=True)
+    def factors(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the factors of all blocks with their zeros, (n_rows, blocks * rank) and (blocks * rank, n_columns)."""
+        padded = []
+        for start, count, numbers, n in (
+            (self.row_start, self.row_count, self.left, self.n_rows),
+            (self.column_start, self.column_count, self.right, self.n_columns),
         ):
-            factors = left[row : row + place.row_count], right[column : column + place.column_count]
-            found.setdefault(place, []).append(factors)
-            row, column = row + place.row_count, column + place.column_count
-        return {
-            place: (
-                np.concatenate([u for u, _ in members], axis=1),
-                np.concatenate([v for _, v in members], axis=1),
-            )
-            for place, members in found.items()
-        }
+            blocks = np.repeat(np.arange(len(start)), count)
+            first = np.repeat(np.cumsum(count, dtype=np.int64) - count, count)
+            places = (np.repeat(start.astype(np.int64), count) + np.arange(len(blocks)) - first) % n
+            side = np.zeros((n, len(start), self.rank), self.dtype)
+            side[places, blocks] = numbers.reshape(-1, self.rank)
+            padded.append(side.reshape(n, -1))
+        return padded[0], np.ascontiguousarray(padded[1].T)
 
     @cached_property
-    def _products(self) -> list[tuple[Any, Any, NDArray[Any], NDArray[Any]]]:
-        """Return (rows, columns, left, right) of every group."""
-        return [
-            (
-                _range(at.row_start, at.row_count, self.n_rows),
-                _range(at.column_start, at.column_count, self.n_columns),
-                *factors,
-            )
-            for at, factors in self.groups().items()
-        ]
+    def _operators(self) -> tuple[NDArray[Any], ...]:
+        """Return what is multiplied with, from the left: two factors, or the dense matrix where that is smaller.
+
+        Products with zeros cost less than finding out which blocks have none: dense products run many times faster than short ones.
+        """
+        left, right = self.factors()
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (left, right) if left.size + right.size < self.n_rows * self.n_columns else (left @ right,)
 
     def matmul(self, X: Any) -> NDArray[Any]:
         """Return the product with a matrix of columns, (n_rows, k).
@@ -181,27 +165,20 @@ class BlockLowRankMatrix(Artifact, kind="block-low-rank-matrix"):
         return self._times("rmatvec", y, transposed=True)
 
     def _times(self, name: str, X: Any, *, transposed: bool) -> NDArray[Any]:
-        given, taken = self.shape if transposed else self.shape[::-1]
-        array = self._operand(name, X, given)
-        result = np.zeros((taken, *array.shape[1:]), self.dtype)
+        array = self._operand(name, X, self.shape[0 if transposed else 1])
+        operators = self._operators if transposed else self._operators[::-1]
         with np.errstate(
             over="ignore", invalid="ignore"
         ):  # a product beyond the type is infinite, as in any product
-            for rows, columns, left, right in self._products:
-                if transposed:
-                    result[columns] += right @ (left.T @ array[rows])
-                else:
-                    result[rows] += left @ (right.T @ array[columns])
-        return result
+            for operator in operators:
+                array = (operator.T if transposed else operator) @ array
+        return array
 
     def to_dense(self) -> NDArray[Any]:
         """Return the matrix with all its zeros, (n_rows, n_columns)."""
-        result = np.zeros(self.shape, self.dtype)
-        every_row, every_column = np.arange(self.n_rows), np.arange(self.n_columns)
+        left, right = self.factors()
         with np.errstate(over="ignore", invalid="ignore"):
-            for rows, places, left, right in self._products:
-                result[np.ix_(every_row[rows], every_column[places])] += left @ right.T
-        return result
+            return np.asarray(left @ right)
 
     def _operand(self, name: str, X: Any, size: int) -> NDArray[Any]:
         try:
@@ -216,8 +193,3 @@ class BlockLowRankMatrix(Artifact, kind="block-low-rank-matrix"):
                 f"({size}, {'k' if name == 'matmul' else ''})."
             )
         return array
-
-
-def _range(start: int, count: int, n: int) -> Any:
-    """Return cyclic places: a slice, which is a view, unless they wrap around."""
-    return slice(start, start + count) if start + count <= n else np.arange(start, start + count) % n
