@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from hardgrad.bits import block_low_rank_fit as fit
 from hardgrad.bits.block_low_rank import BlockLowRank, GaudiLinear
 from hardgrad.core.errors import BudgetError, InputError, InputTypeError, ParameterError
+from hardgrad.core.mode import Mode
 from hardgrad.core.schedule import Schedule
 from hardgrad.train.loop import Hardware, TrainingTask, train
 
@@ -236,16 +237,20 @@ class _MatrixTask(TrainingTask):
     def before_step(self, step: int, optimizer: torch.optim.Optimizer) -> None:
         self.matrix.set_temperature(1.0 / self.sharpness.at(step=step, steps=self.steps))
 
+    def _error(self, mode: Mode) -> Tensor:
+        # The temperature is said, so that a surrounding block does not set it.
+        weight = self.matrix.weight(mode=mode, temperature=self.matrix.temperature)
+        return (self.target.to(weight.device) - weight).square().mean()
+
     def loss(self, copies: nn.Module, step: int, parts: range) -> Tensor:
-        return (self.target.to(self.matrix.left.device) - self.matrix.weight(mode="soft")).square().mean()
+        return self._error("soft")
 
     def after_step(self, step: int) -> None:
         self.shrinker.step()
 
     @torch.no_grad()
     def measure(self, step: int) -> tuple[float | None, float | None, float | None]:
-        target = self.target.to(self.matrix.left.device)
-        soft, hard = (float((target - self.matrix.weight(mode=m)).square().mean()) for m in ("soft", "hard"))
+        soft, hard = float(self._error("soft")), float(self._error("hard"))
         return soft, hard, float(self.matrix.temperature)
 
     def result(self) -> dict[str, NDArray[Any]]:

@@ -241,7 +241,7 @@ class GatePruner:
         """
         spaces = list(self._gate_of)
         weights: list[Tensor] = [self._gate_of[space].weight for space in spaces]
-        order = torch.cat(weights).argsort(descending=True, stable=True)
+        order = torch.cat(weights).cpu().argsort(descending=True, stable=True)
         first = torch.tensor([int(weight.argmax()) for weight in weights])
         sizes = torch.tensor([len(weight) for weight in weights])
         first += sizes.cumsum(0) - sizes
