@@ -38,10 +38,12 @@ ESTIMATORS = {
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
     "block-low-rank",
+    "boolean-influence",
     "categorical-encoders",
     "channel-gates",
     "chaos-gradients",
     "confusion-losses",
+    "degree-curriculum",
     "distilled-tree",
     "error-free-swaps",
     "flagship-small-tables",

@@ -127,7 +127,7 @@ def test_an_assigned_name_may_be_read_later():
         ("a +", "cannot read"), ("a + b", "expected names"), ("f(a)", "expected names"), ("a; a = 1", "input|before"),
         ("", "without anything"), ("x = 1; x = 0", "twice"), ("a.b", "expected names"), ("2 & a", "expected names"),
         ("a < b", "expected names"), ("import os", "expected 'name = expression'"), ("y = y & a", "before it is assigned"),
-        ("(" * 150 + "a" + ")" * 150, "cannot read|deeply"),
+        ("(" * 300 + "a" + ")" * 300, "cannot read|deeply"),
     ],
 )  # fmt: skip
 def test_other_expressions_are_refused(text, message):

@@ -197,9 +197,9 @@ class Circuit(Artifact, kind="circuit"):
 
     def evaluate_packed(self, words: Words) -> Words:
         """Return packed outputs, uint64 [outputs, w], for packed inputs [inputs, w] (see `core.bit_words`): one lane a row."""
-        from hardgrad.logic.runtime_numpy import run_program
+        from hardgrad.logic.runtime_numpy import evaluate_packed
 
-        return run_program(self.program, self.check_words(words))
+        return evaluate_packed(self, self.check_words(words))
 
     def check_bits(self, bits: Any) -> Bits:
         """Return rows of input bits as Booleans [n, inputs]; raises `DataError` where they are not that (see `evaluate`)."""
@@ -242,8 +242,15 @@ class Circuit(Artifact, kind="circuit"):
         return words
 
     @cached_property
+    def steps(self) -> list[NDArray[np.int64]]:
+        """The gates in an order of evaluation, those of one kind and one level together."""
+        from hardgrad.logic.runtime_numpy import steps
+
+        return steps(self)
+
+    @cached_property
     def program(self) -> Program:
-        """The gates in the order in which every runtime evaluates them."""
+        """The gates in the order in which compiled runtimes evaluate them, and where their values lie."""
         from hardgrad.logic.program import make_program
 
         return make_program(self)

@@ -42,7 +42,8 @@ def to_c(circuit: Circuit, name: str = "circuit") -> c.CSource:
     >>> from hardgrad.logic.circuit import Circuit
     >>> print(to_c(Circuit.from_expression("a & ~b")).source.partition("word *s)")[2].partition("}")[0].strip())
     {
-        s[2] = s[0] & ~s[1];
+        const circuit_word v0 = s[0] & ~s[1];
+        s[2] = v0;
     """
     c.require_identifier(name)
     upper = name.upper()
@@ -75,25 +76,45 @@ def definitions(circuit: Circuit, name: str) -> str:
     return "\n\n".join([*parts, "\n".join(run)])
 
 
-def gate_functions(program: Program, word: str) -> list[str]:
-    """Return functions `part_0`, `part_1`, .. that take an array of places and evaluate a few hundred gates each."""
-    lines = [
-        f"    s[{target}] = {_text(gate, left, right)};"
-        for gate, left, right, target in zip(
-            program.gate.tolist(),
-            program.left.tolist(),
-            program.right.tolist(),
-            program.target.tolist(),
-            strict=True,
-        )
+def gate_functions(program: Program, word: str, size: int = GATES_A_FUNCTION) -> list[str]:
+    """Return functions `part_0`, `part_1`, .. that take an array of places and evaluate `size` gates each.
+
+    A value that only gates of its own function read is a local variable, which the compiler may keep in a register.
+    """
+    gates, targets = program.gate.tolist(), program.target.tolist()
+    operands = zip(program.left.tolist(), program.right.tolist(), strict=True)
+    reads = [
+        [] if gate in (Gate.FALSE, Gate.TRUE) else [a, b]
+        for gate, (a, b) in zip(gates, operands, strict=True)
     ]
-    chunks = [lines[start : start + GATES_A_FUNCTION] for start in range(0, len(lines), GATES_A_FUNCTION)]
-    return [
-        "\n".join([f"static void part_{k}({word} *s)", "{", *chunk, "}"]) for k, chunk in enumerate(chunks)
-    ]
+    kept = _kept_beyond(program, reads, targets, size)
+    parts: list[str] = []
+    for start in range(0, len(gates), size):
+        local: dict[int, str] = {}  # place -> variable that holds its value
+        lines = []
+        for g in range(start, min(start + size, len(gates))):
+            a, b = ([local.get(place, f"s[{place}]") for place in reads[g]] + ["", ""])[:2]
+            lines.append(f"    const {word} v{g} = {_text(gates[g], a, b)};")
+            local[targets[g]] = f"v{g}"
+            if kept[g]:
+                lines.append(f"    s[{targets[g]}] = v{g};")
+        parts.append("\n".join([f"static void part_{len(parts)}({word} *s)", "{", *lines, "}"]))
+    return parts
 
 
-def _text(gate: int, left: int, right: int) -> str:
+def _kept_beyond(program: Program, reads: list[list[int]], targets: list[int], size: int) -> list[bool]:
+    """Whether each gate's value is read in a later function, or is an output: found from the end, by what is read next of each place."""
+    never = len(targets) + size
+    needed = dict.fromkeys(program.output_place.tolist(), never)  # place -> the last reader of what it holds
+    kept = [False] * len(targets)
+    for g in range(len(targets) - 1, -1, -1):
+        kept[g] = needed.pop(targets[g], -1) // size > g // size
+        for place in reads[g]:
+            needed.setdefault(place, g)
+    return kept
+
+
+def _text(gate: int, a: str, b: str) -> str:
     if gate in (Gate.FALSE, Gate.TRUE):
         return "s[0] ^ s[0]" if gate == Gate.FALSE else "~(s[0] ^ s[0])"  # of whatever type a word is
-    return TEXTS[Gate(gate)].format(a=f"s[{left}]", b=f"s[{right}]")
+    return TEXTS[Gate(gate)].format(a=a, b=b)

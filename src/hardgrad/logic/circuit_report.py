@@ -85,14 +85,14 @@ def circuit_cost(circuit: Circuit) -> CircuitCost:
     counts = np.bincount(circuit.gates, minlength=16)
     ones = np.array([bin(gate).count("1") for gate in range(16)])
     exclusive = int(counts[6] + counts[9])
-    program = circuit.program
+    live = live_wires(circuit)[circuit.n_inputs :]
     return CircuitCost(
         gates=circuit.n_gates,
-        live_gates=int(live_wires(circuit)[circuit.n_inputs :].sum()),
+        live_gates=int(live.sum()),
         depth=circuit.depth,
         ands=int(counts[(ones == 1) | (ones == 3)].sum()) + 3 * exclusive,
-        places=program.n_places,
-        widest=int(np.diff(program.level_start).max(initial=0)),
+        places=circuit.program.n_places,
+        widest=int(np.bincount(circuit.levels[circuit.n_inputs :][live], minlength=1).max()),
     )
 
 

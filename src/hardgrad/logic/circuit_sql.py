@@ -17,7 +17,7 @@ from hardgrad.export.sql import SqlDialect, above, choose, column, integer, weig
 from hardgrad.export.sql_dialects import sql_dialect
 from hardgrad.export.sql_query import Items, SqlQuery
 from hardgrad.logic.gate_ids import Gate
-from hardgrad.logic.program import live_wires
+from hardgrad.logic.program import READS, live_wires
 from hardgrad.tabular.table_sql import TableQuery
 from hardgrad.tabular.table_sql_output import add_outputs
 
@@ -187,7 +187,7 @@ class _GateQuery:
         for wire in range(inputs, circuit.n_wires):
             if not live[wire] or not 0 < int(circuit.gates[wire - inputs]) < 15:
                 continue
-            operands = int(circuit.left[wire - inputs]), int(circuit.right[wire - inputs])
+            operands = self._operands(wire)
             ready[wire] = max(ready[operand] for operand in operands)
             nested[wire] = 1 + max(nested[operand] for operand in operands)
             if readers[wire] > 1 or nested[wire] >= NESTED:
@@ -200,10 +200,18 @@ class _GateQuery:
         inputs = self._circuit.n_inputs
         if wire < inputs or (wire in layer and not top):
             return {wire}
-        if not 0 < int(self._circuit.gates[wire - inputs]) < 15:
-            return set()
-        operands = int(self._circuit.left[wire - inputs]), int(self._circuit.right[wire - inputs])
+        operands = self._operands(wire)
         return set().union(*(self._leaves(operand, layer, top=False) for operand in operands))
+
+    def _operands(self, wire: int) -> list[int]:
+        """The wires that a gate depends on."""
+        g = wire - self._circuit.n_inputs
+        reads = READS[self._circuit.gates[g]].tolist()
+        return [
+            int(wires[g])
+            for wires, read in zip((self._circuit.left, self._circuit.right), reads, strict=True)
+            if read
+        ]
 
     def _name(self, wire: int) -> str:
         return f"x_{wire}" if wire < self._circuit.n_inputs else f"n_{wire}"
@@ -220,12 +228,11 @@ class _GateQuery:
 
     def _expression(self, wire: int, layer: Mapping[int, int]) -> exp.Expr:
         """A gate of its operands. AND, OR and NOT of truth values; `<>` where they differ."""
-        g = wire - self._circuit.n_inputs
-        gate = int(self._circuit.gates[g])
+        gate = int(self._circuit.gates[wire - self._circuit.n_inputs])
         if gate in (Gate.FALSE, Gate.TRUE):
             return self._query.dialect.truth(gate == Gate.TRUE)
-        a, b = (self._operand(int(wires[g]), layer) for wires in (self._circuit.left, self._circuit.right))
-        return _written(gate, a, b)
+        operands = [self._operand(operand, layer) for operand in self._operands(wire)]
+        return _written(gate, operands[0], operands[-1])
 
 
 def _written(gate: int, a: exp.Expr, b: exp.Expr) -> exp.Expr:

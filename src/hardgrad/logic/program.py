@@ -1,7 +1,7 @@
-"""Program: the gates of a circuit in the order in which runtimes evaluate them, and where their values lie meanwhile. Never imports torch.
+"""Program: the gates of a circuit in the order in which compiled runtimes evaluate them, and where values lie. Never imports torch.
 
-Gates are put in levels, so that a gate follows what it reads. A value keeps its place in memory until nothing reads it any more; then
-the place is used again, and what a runtime touches stays small.
+Gates come level by level. A value keeps its place in memory until its last reader is done; then the place is used again, and what a
+runtime touches stays small.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ Ints = NDArray[np.int32]
 SWAPPED = np.array([gate & 9 | (gate >> 1 & 2) | (gate << 1 & 4) for gate in range(16)], np.uint8)
 
 _ROWS = np.arange(16)[:, None] >> np.array([3, 2, 1, 0]) & 1
+READS: NDArray[np.bool_] = np.stack(
+    [(_ROWS[:, :2] != _ROWS[:, 2:]).any(axis=1), (_ROWS[:, ::2] != _ROWS[:, 1::2]).any(axis=1)], axis=1
+)
+"""[16, 2], whether a gate depends on a, and on b."""
 FORMULA: NDArray[np.bool_] = np.stack(
     [_ROWS[:, 0], _ROWS[:, 0] ^ _ROWS[:, 2], _ROWS[:, 0] ^ _ROWS[:, 1], np.bitwise_xor.reduce(_ROWS, axis=1)],
     axis=1,
@@ -40,7 +44,6 @@ class Program:
     ----------
     gate : uint8 [gates].
     left, right, target : int32 [gates], the places that a gate reads and the one that it writes, never one that it reads.
-    level_start : int32 [levels + 1]; the gates `level_start[k]:level_start[k + 1]` do not depend on each other.
     input_wire, input_place : int32; the inputs that anything reads, and where they are put first.
     output_place : int32 [outputs].
     n_inputs : inputs of the circuit.
@@ -51,7 +54,6 @@ class Program:
     left: Ints
     right: Ints
     target: Ints
-    level_start: Ints
     input_wire: Ints
     input_place: Ints
     output_place: Ints
@@ -63,28 +65,54 @@ def make_program(circuit: Circuit) -> Program:
     """Return the program of a circuit: gates that no output depends on are left out."""
     live = live_wires(circuit)
     first = circuit.n_inputs
-    level, wires = circuit.levels, first + np.flatnonzero(live[first:])
+    wires = first + np.flatnonzero(live[first:])
     gate, a, b = circuit.gates[wires - first], circuit.left[wires - first], circuit.right[wires - first]
+    a, b = (
+        np.where(READS[gate, 0], a, b),
+        np.where(READS[gate, 1], b, a),
+    )  # an operand that decides nothing is not read
     swap = a > b  # the operand that lies first is read first, whichever side it was on
     gate, a, b = np.where(swap, SWAPPED[gate], gate), np.where(swap, b, a), np.where(swap, a, b)
-    constant = (gate == Gate.FALSE) | (gate == Gate.TRUE)
-    level = level + int(constant.any())  # constants are written in a level before all others
-    level[wires[constant]] = 1
-    level[:first] = 0
-    order = np.lexsort((b, a, level[wires]))
+    order = np.lexsort((b, a, circuit.levels[wires]))
     wires, gate, a, b = wires[order], gate[order], a[order], b[order]
-    count = int(level[wires].max(initial=0))
-    starts = np.searchsorted(level[wires], np.arange(1, count + 2)).astype(np.int32)
-    places = _Places(circuit, live, level, wires, a, b)
-    for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-        places.run_level(wires[start:stop])
-    place = places.place
-    inputs = np.flatnonzero(live[:first]).astype(np.int32)
-    read = (gate != Gate.FALSE) & (gate != Gate.TRUE)
+    inputs = np.flatnonzero(live[:first])
+    reads = (gate != Gate.FALSE) & (gate != Gate.TRUE)
+    place, used = _places(wires, np.where(reads, a, -1), np.where(reads, b, -1), inputs, circuit)
     return Program(
-        gate.astype(np.uint8), _ints(place[a] * read), _ints(place[b] * read), _ints(place[wires]), starts,
-        inputs, _ints(place[inputs]), _ints(place[circuit.outputs]), first, max(places.used, 1),
+        gate.astype(np.uint8), _ints(place[a] * reads), _ints(place[b] * reads), _ints(place[wires]), _ints(inputs),
+        _ints(place[inputs]), _ints(place[circuit.outputs]), first, max(used, 1),
     )  # fmt: skip
+
+
+def _places(
+    wires: NDArray[np.int64],
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    inputs: NDArray[np.int64],
+    circuit: Circuit,
+) -> tuple[NDArray[np.int64], int]:
+    """Where each wire's value lies, and how many places there are. The place that was freed last is taken first: it is the nearest."""
+    last = [-1] * circuit.n_wires
+    for number, (x, y) in enumerate(zip(a.tolist(), b.tolist(), strict=True)):
+        if x >= 0:
+            last[x] = last[y] = number
+    for wire in circuit.outputs.tolist():
+        last[wire] = len(wires)
+    place = [0] * circuit.n_wires
+    for number, wire in enumerate(inputs.tolist()):
+        place[wire] = number
+    used, free = len(inputs), list[int]()
+    for number, (wire, x, y) in enumerate(zip(wires.tolist(), a.tolist(), b.tolist(), strict=True)):
+        if free:
+            place[wire] = free.pop()
+        else:
+            place[wire], used = used, used + 1
+        if x >= 0:
+            if last[x] == number:
+                free.append(place[x])
+            if last[y] == number and y != x:
+                free.append(place[y])
+    return np.array(place, np.int64).reshape(-1), used
 
 
 def live_wires(circuit: Circuit) -> NDArray[np.bool_]:
@@ -92,10 +120,14 @@ def live_wires(circuit: Circuit) -> NDArray[np.bool_]:
     live = np.zeros(circuit.n_wires, bool)
     live[circuit.outputs] = True
     marks = live.tolist()
-    gates, left, right = circuit.gates.tolist(), circuit.left.tolist(), circuit.right.tolist()
+    reads_left, reads_right = (READS[circuit.gates, side].tolist() for side in (0, 1))
+    left, right = circuit.left.tolist(), circuit.right.tolist()
     for g in range(circuit.n_gates - 1, -1, -1):
-        if marks[circuit.n_inputs + g] and 0 < gates[g] < 15:
-            marks[left[g]] = marks[right[g]] = True
+        if marks[circuit.n_inputs + g]:
+            if reads_left[g]:
+                marks[left[g]] = True
+            if reads_right[g]:
+                marks[right[g]] = True
     return np.array(marks, bool)
 
 
@@ -115,39 +147,6 @@ def without_unused_inputs(circuit: Circuit) -> tuple[Circuit, Ints]:
     names = tuple(circuit.input_names[i] for i in used.tolist()) if circuit.input_names else ()
     small = type(circuit)(gates, left, right, place[circuit.outputs], len(used), names, circuit.output_names)
     return small, used
-
-
-class _Places:
-    """Gives every value a place, and the place to another one once its last reader is done."""
-
-    def __init__(self, circuit: Circuit, live: Any, level: Any, wires: Any, a: Any, b: Any) -> None:
-        last = np.zeros(circuit.n_wires, np.int64)
-        for operand in (a, b):
-            np.maximum.at(last, operand, level[wires])
-        last[wires] = np.maximum(last[wires], level[wires])
-        last[circuit.outputs] = np.iinfo(np.int64).max
-        inputs = np.flatnonzero(live[: circuit.n_inputs])
-        self.place = np.zeros(circuit.n_wires, np.int64)
-        self.place[inputs] = np.arange(len(inputs))
-        self.used = len(inputs)
-        self._free = np.zeros(0, np.int64)
-        self._level = 0
-        known = np.concatenate([inputs, wires])
-        known = known[np.argsort(last[known], kind="stable")]
-        self._ending = known
-        self._ends = np.searchsorted(
-            last[known], np.arange(int(level[wires].max(initial=0)) + 2), side="left"
-        )
-
-    def run_level(self, wires: Any) -> None:
-        """Place the results of a level, then free what it was the last to read."""
-        self._level += 1
-        reused = min(len(wires), len(self._free))
-        fresh = np.arange(self.used, self.used + len(wires) - reused)
-        self.place[wires] = np.concatenate([self._free[:reused], fresh])
-        self.used += len(fresh)
-        ended = self._ending[self._ends[self._level] : self._ends[self._level + 1]]
-        self._free = np.sort(np.concatenate([self._free[reused:], self.place[ended]]))
 
 
 def _ints(values: NDArray[Any]) -> Ints:

@@ -20,7 +20,7 @@ from hardgrad.core.threads import effective_jobs, in_blocks
 from hardgrad.logic.circuit import Bits, Circuit, Words
 from hardgrad.logic.counting import Groups, count_outputs, make_groups
 from hardgrad.logic.program import MASKS, Program
-from hardgrad.logic.runtime_numpy import run_program
+from hardgrad.logic.runtime_numpy import evaluate_packed
 
 Engine = Literal["auto", "c", "numba", "numpy"]
 ENGINES: tuple[Engine, ...] = ("auto", "c", "numba", "numpy")
@@ -152,7 +152,7 @@ class CircuitRuntime:
         n_rows: int,
     ) -> None:  # fmt: skip
         packed = words if words is not None else pack_bits(np.asarray(rows).T)
-        answer = run_program(self.circuit.program, packed)
+        answer = evaluate_packed(self.circuit, packed)
         if out is not None:
             out[:] = answer
         if counts is not None or winner is not None:

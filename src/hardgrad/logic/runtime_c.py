@@ -8,8 +8,10 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardgrad.core.errors import ExportError
+from hardgrad.export.c import c_table
 from hardgrad.export.compiled_c import compile_shared
 from hardgrad.logic.circuit_c import gate_functions
 from hardgrad.logic.counting import Groups
@@ -18,6 +20,7 @@ from hardgrad.logic.program import MASKS, Program
 FLAGS = ("-std=gnu11", "-O3")
 STRAIGHT_FLAGS = ("-std=gnu11", "-O1")
 TARGET = ("-march=native",)
+GATES_A_FUNCTION = 200
 APART = "static __attribute__((noinline)) void"
 """Parts must stay apart: compilers take time that grows faster than the length of a function."""
 NUMBERS = ("n_gates", "n_used", "n_outputs", "n_inputs", "n_groups", "n_shifts", "n_planes", "n_index")
@@ -55,20 +58,23 @@ class CKernel:
 
     def __init__(self, program: Program, groups: Groups, *, straight: bool = False) -> None:
         self._run = _straight_function(program) if straight else _function()
-        self.lanes: int | None = 8 if straight else None
-        arrays = {name: getattr(program, name) for name in ARRAYS[:7]}
-        arrays |= {
-            "masks": MASKS,
-            "member": program.output_place[groups.member],
+        self.lanes: int | None = 64 if straight else None
+        used, outputs = len(program.input_wire), len(program.output_place)
+        # Gates by themselves have places of their own: outside them, there are inputs and then outputs.
+        self._n_places = used + outputs if straight else program.n_places
+        input_place = np.arange(used, dtype=np.int32) if straight else program.input_place
+        output_place = used + np.arange(outputs, dtype=np.int32) if straight else program.output_place
+        self._arrays: dict[str, NDArray[Any]] = {
+            "gate": program.gate, "left": program.left, "right": program.right, "target": program.target, "input_wire": program.input_wire,
+            "input_place": input_place, "output_place": output_place, "masks": MASKS, "member": output_place[groups.member],
             "member_start": groups.member_start,
-        }
-        self._arrays = arrays  # keeps them alive
+        }  # fmt: skip
         self._struct = _ProgramStruct(
-            n_gates=len(program.gate), n_used=len(program.input_wire), n_outputs=len(program.output_place), n_inputs=program.n_inputs,
-            n_groups=groups.n_groups, n_shifts=groups.n_shifts, n_planes=groups.n_planes, n_index=max(groups.n_groups - 1, 1).bit_length(),
-            **{name: array.ctypes.data for name, array in arrays.items()},
+            n_gates=len(program.gate), n_used=used, n_outputs=outputs, n_inputs=program.n_inputs, n_groups=groups.n_groups,
+            n_shifts=groups.n_shifts, n_planes=groups.n_planes, n_index=max(groups.n_groups - 1, 1).bit_length(),
+            **{name: array.ctypes.data for name, array in self._arrays.items()},
         )  # fmt: skip
-        self._n_places, self._n_inputs = program.n_places, program.n_inputs
+        self._n_inputs = program.n_inputs
 
     def run(
         self,
@@ -103,19 +109,19 @@ def _function() -> Any:
 
 
 def _straight_function(program: Program) -> Any:
-    parts = gate_functions(program, "vector")
-    calls = [f"    part_{k}(s);" for k in range(len(parts))]
-    text = "\n".join(
-        [
-            *(part.replace("static void", APART, 1) for part in parts),
-            "static void all_parts(vector *s)",
-            "{",
-            *calls,
-            "}",
-            "",
-        ]
-    )
-    return _compiled({"gates.h": text}, (*STRAIGHT_FLAGS, '-DHARDGRAD_GATES="gates.h"'), "hardgrad_gates")
+    parts = [
+        part.replace("static void", APART, 1) for part in gate_functions(program, "vector", GATES_A_FUNCTION)
+    ]
+    whole = [
+        c_table("int32_t INPUT_PLACE[]", map(str, program.input_place.tolist())),
+        c_table("int32_t OUTPUT_PLACE[]", map(str, program.output_place.tolist())),
+        "static void all_parts(const vector *in, vector *out, int64_t stride)", "{", f"    vector s[{program.n_places}];", "    int64_t i;",
+        f"    for (i = 0; i < {len(program.input_place)}; i++) s[INPUT_PLACE[i]] = in[i * stride];",
+        *(f"    part_{k}(s);" for k in range(len(parts))),
+        f"    for (i = 0; i < {len(program.output_place)}; i++) out[i * stride] = s[OUTPUT_PLACE[i]];", "}", "",
+    ]  # fmt: skip
+    headers = {"gates.h": "\n".join([*parts, *whole])}
+    return _compiled(headers, (*STRAIGHT_FLAGS, '-DHARDGRAD_GATES="gates.h"'), "hardgrad_gates")
 
 
 def _compiled(headers: dict[str, str], flags: tuple[str, ...], name: str) -> Any:

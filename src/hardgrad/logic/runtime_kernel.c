@@ -17,12 +17,12 @@ typedef struct {
 } program_t;
 
 #ifdef HARDGRAD_GATES
-/* The gates of one circuit as a header, one after the other; a block then has one vector. */
+/* The gates of one circuit, one after the other: all_parts takes every stride-th vector of its inputs to those of its outputs. */
 #include HARDGRAD_GATES
 static void run_gates(const program_t *p, vector *state, int64_t width)
 {
-    (void)p, (void)width;
-    all_parts(state);
+    for (int64_t w = 0; w < width; w++)
+        all_parts(state + w, state + p->n_used * width + w, width);
 }
 #else
 /* Every gate is c0 ^ c1 a ^ c2 b ^ c3 ab: no branch depends on it. */

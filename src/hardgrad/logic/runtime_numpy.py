@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.logic.gate_ids import Gate
-from hardgrad.logic.program import Program
+
+if TYPE_CHECKING:
+    from hardgrad.logic.circuit import Circuit
 
 Words = NDArray[np.uint64]
 STATE_WORDS = 1 << 21
-"""Words of all places together that are held at once: 16 MiB."""
+"""Words of all wires together that are held at once: 16 MiB."""
 
 
-def run_program(program: Program, words: Words) -> Words:
+def evaluate_packed(circuit: Circuit, words: Words) -> Words:
     """Return packed outputs, uint64 [outputs, w], of packed inputs [inputs, w]."""
     count = words.shape[1]
-    out = np.empty((len(program.output_place), count), np.uint64)
-    lanes = max(1, STATE_WORDS // program.n_places)
-    steps = _steps(program)
+    out = np.empty((circuit.n_outputs, count), np.uint64)
+    lanes = max(1, STATE_WORDS // max(circuit.n_wires, 1))
     for start in range(0, count, lanes):
-        part = words[:, start : start + lanes]
-        state = np.empty((program.n_places, part.shape[1]), np.uint64)
-        state[program.input_place] = part[program.input_wire]
-        for gate, left, right, target in steps:
-            state[target] = apply_gate(gate, state[left], state[right])
-        out[:, start : start + lanes] = state[program.output_place]
+        out[:, start : start + lanes] = all_signals(circuit, words[:, start : start + lanes])[circuit.outputs]
     return out
+
+
+def all_signals(circuit: Circuit, words: Words) -> Words:
+    """Return every wire's value, uint64 [wires, w], for packed inputs [inputs, w]."""
+    state = np.empty((circuit.n_wires, words.shape[1]), np.uint64)
+    state[: circuit.n_inputs] = words
+    for gates in circuit.steps:
+        kind = int(circuit.gates[gates[0]])
+        state[circuit.n_inputs + gates] = apply_gate(
+            kind, state[circuit.left[gates]], state[circuit.right[gates]]
+        )
+    return state
+
+
+def steps(circuit: Circuit) -> list[NDArray[np.int64]]:
+    """Return the gates in an order of evaluation, those of one kind and one level together."""
+    level = circuit.levels[circuit.n_inputs :]
+    order = np.lexsort((circuit.gates, level))
+    key = level[order].astype(np.int64) * 16 + circuit.gates[order]
+    return np.split(order, np.flatnonzero(np.diff(key)) + 1) if len(order) else []
 
 
 def apply_gate(gate: int, a: Words, b: Words) -> Words:
@@ -50,14 +68,3 @@ def apply_gate(gate: int, a: Words, b: Words) -> Words:
             return a ^ b
         case _:
             return a | b
-
-
-def _steps(program: Program) -> list[tuple[int, NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]]:
-    """Gates of one kind and one level, together."""
-    found = []
-    for start, stop in zip(program.level_start[:-1].tolist(), program.level_start[1:].tolist(), strict=True):
-        gate = program.gate[start:stop]
-        for kind in np.unique(gate).tolist():
-            own = start + np.flatnonzero(gate == kind)
-            found.append((kind, program.left[own], program.right[own], program.target[own]))
-    return found

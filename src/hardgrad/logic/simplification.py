@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.bit_words import unpack_bits
-from hardgrad.logic.circuit import Circuit, Words, all_inputs
+from hardgrad.logic.circuit import Circuit, all_inputs
 from hardgrad.logic.circuit_build import NetworkBuilder
 from hardgrad.logic.program import live_wires
-from hardgrad.logic.runtime_numpy import apply_gate
+from hardgrad.logic.runtime_numpy import all_signals, apply_gate
 
 SAMPLE_WORDS = 64
 MOST_PROVEN_INPUTS = 16
@@ -119,21 +119,6 @@ def _redirected(circuit: Circuit, same: NDArray[np.int64], flip: NDArray[np.bool
             )
     outputs = [signal(wire) for wire in circuit.outputs.tolist()]
     return net.circuit(outputs, input_names=circuit.input_names, output_names=circuit.output_names)
-
-
-def all_signals(circuit: Circuit, words: Words) -> Words:
-    """Return every wire's value, uint64 [wires, w], for packed inputs [inputs, w]."""
-    state = np.empty((circuit.n_wires, words.shape[1]), np.uint64)
-    state[: circuit.n_inputs] = words
-    level = circuit.levels[circuit.n_inputs :]
-    order = np.lexsort((circuit.gates, level))
-    edges = np.flatnonzero(np.diff(level[order] * 16 + circuit.gates[order], prepend=-1, append=-1))
-    for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        own = order[start:stop]
-        state[circuit.n_inputs + own] = apply_gate(
-            int(circuit.gates[own[0]]), state[circuit.left[own]], state[circuit.right[own]]
-        )
-    return state
 
 
 class _Cones:
