@@ -1,8 +1,5 @@
 """The names of hardgrad.logic and where they are defined; made by `make stubs`."""
 
-from hardgrad.logic.circuit import Circuit as Circuit
-from hardgrad.logic.circuit_build import NetworkBuilder as NetworkBuilder
-from hardgrad.logic.circuit_model import CircuitModel as CircuitModel
 from hardgrad.logic.boolean_analysis import degree_profile as degree_profile
 from hardgrad.logic.boolean_analysis import influence as influence
 from hardgrad.logic.boolean_analysis import influences as influences
