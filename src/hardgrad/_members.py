@@ -5,6 +5,7 @@ from __future__ import annotations
 from hardgrad.core import registry
 
 ARTIFACTS = {
+    "block-low-rank-matrix": "hardgrad.bits.block_low_rank_matrix:BlockLowRankMatrix",
     "branch-tree": "hardgrad.trees.branch_tree:BranchTree",
     "category-table": "hardgrad.tabular.category_table:CategoryTable",
     "circuit": "hardgrad.logic.circuit:Circuit",
@@ -37,8 +38,10 @@ ESTIMATORS = {
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
+    "block-low-rank",
     "boolean-influence",
     "categorical-encoders",
+    "channel-gates",
     "chaos-gradients",
     "confusion-losses",
     "degree-curriculum",

@@ -18,6 +18,7 @@ from category_exports import codes_in_c, codes_in_duckdb
 from sklearn.tree import DecisionTreeClassifier
 
 from hardgrad.bits import LatticeCodes
+from hardgrad.bits.block_low_rank_matrix import BlockLowRankMatrix
 from hardgrad.core.artifact import Artifact
 from hardgrad.export.compiled_c import compile_shared, has_compiler
 from hardgrad.nn.comparator_network import ComparatorNetwork
@@ -534,6 +535,34 @@ def matching_examples(kind: str) -> list[Example]:
     ]
 
 
+def block_low_rank_examples() -> list[Example]:
+    """Blocks that overlap, wrap around and share a place, of both types."""
+    given = {
+        "float64, rank 2": (6, 9, 2, [[5, 0, 0], [2, 6, 6], [7, 0, 0], [4, 9, 9]], np.float64),
+        "float32": (4, 3, 1, [[1, 3], [2, 4], [2, 0], [2, 1]], np.float32),
+    }
+
+    def example(name: str, seed: int) -> Example:
+        rows, columns, rank, places, dtype = given[name]
+        rng = np.random.default_rng(seed)
+        place = [np.array(numbers, dtype=np.int32) for numbers in places]
+        factors = [rng.normal(size=rank * sum(places[k])).astype(dtype) for k in (1, 3)]
+        matrix = BlockLowRankMatrix(rows, columns, rank, *place, *factors)
+        return Example(name, matrix, lambda seed: seed, answers, lambda matrix, seed: [])
+
+    def answers(matrix: BlockLowRankMatrix, seed: int) -> list[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        if max(matrix.shape) > 1000:  # a damaged size is as good as any, but for the memory of its answers
+            return []
+        return [
+            matrix.to_dense(),
+            matrix.matmul(rng.normal(size=(matrix.n_columns, 2))),
+            matrix.rmatvec(rng.normal(size=matrix.n_rows)),
+        ]
+
+    return [example(name, seed) for seed, name in enumerate(given)]
+
+
 def circuit_contract_examples() -> list[Example]:
     """Circuits; see `circuit_examples`."""
 
@@ -565,6 +594,7 @@ def circuit_model_examples() -> list[Example]:
 
 
 contract_examples: dict[str, Callable[[], list[Example]]] = {
+    "block-low-rank-matrix": block_low_rank_examples,
     "branch-tree": lambda: matching_examples("branch-tree"),
     "hybrid-neighbourhood": lambda: matching_examples("hybrid-neighbourhood"),
     "matching-neighbourhood": lambda: matching_examples("matching-neighbourhood"),

@@ -1,4 +1,5 @@
 """Few bits a weight: trained soft, shipped packed. Names are imported when they are used, so that artifacts never load torch."""
+"""Bits: binary layers, binary codes and what is read from them. Names are imported when they are used: artifacts load no torch."""
 
 from __future__ import annotations
 
@@ -6,18 +7,25 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "BlockLowRank": "hardgrad.bits.block_low_rank",
+    "BlockLowRankLinear": "hardgrad.bits.block_low_rank",
+    "BlockLowRankMatrix": "hardgrad.bits.block_low_rank_matrix",
     "ExactLatticeLinear": "hardgrad.bits.lattice_layers",
+    "GaudiLinear": "hardgrad.bits.block_low_rank",
     "InputMoments": "hardgrad.bits.lattice_groups",
     "LatticeCodes": "hardgrad.bits.lattice_codes",
     "LatticeLinear": "hardgrad.bits.lattice_layers",
     "LatticeQuantization": "hardgrad.bits.lattice_model",
     "LatticeQuantizer": "hardgrad.bits.lattice",
     "QuantizedLayer": "hardgrad.bits.lattice_model",
+    "WidthShrinker": "hardgrad.bits.block_low_rank_training",
     "allocate_bits": "hardgrad.bits.lattice_groups",
     "babai_round": "hardgrad.bits.lattice_points",
+    "block_low_rank_groups": "hardgrad.bits.block_low_rank_training",
     "closest_lattice_point": "hardgrad.bits.lattice_points",
     "lll_reduce": "hardgrad.bits.lattice_points",
     "quantize_linear_layers": "hardgrad.bits.lattice_model",
+    "replace_dense_layers": "hardgrad.bits.block_low_rank_training",
 }
 __all__ = sorted(_HOMES)
 

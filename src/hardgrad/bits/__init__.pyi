@@ -12,3 +12,10 @@ from hardgrad.bits.lattice_model import quantize_linear_layers as quantize_linea
 from hardgrad.bits.lattice_points import babai_round as babai_round
 from hardgrad.bits.lattice_points import closest_lattice_point as closest_lattice_point
 from hardgrad.bits.lattice_points import lll_reduce as lll_reduce
+from hardgrad.bits.block_low_rank import BlockLowRank as BlockLowRank
+from hardgrad.bits.block_low_rank import BlockLowRankLinear as BlockLowRankLinear
+from hardgrad.bits.block_low_rank import GaudiLinear as GaudiLinear
+from hardgrad.bits.block_low_rank_matrix import BlockLowRankMatrix as BlockLowRankMatrix
+from hardgrad.bits.block_low_rank_training import WidthShrinker as WidthShrinker
+from hardgrad.bits.block_low_rank_training import block_low_rank_groups as block_low_rank_groups
+from hardgrad.bits.block_low_rank_training import replace_dense_layers as replace_dense_layers

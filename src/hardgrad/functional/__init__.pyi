@@ -1,5 +1,10 @@
 """The names of hardgrad.functional and where they are defined; made by `make stubs`."""
 
+from hardgrad.functional.binary import SURROGATES as SURROGATES
+from hardgrad.functional.binary import Surrogate as Surrogate
+from hardgrad.functional.binary import binary_sign as binary_sign
+from hardgrad.functional.binary import binary_step as binary_step
+from hardgrad.functional.binary import binary_surrogate as binary_surrogate
 from hardgrad.functional.choices import argmax as argmax
 from hardgrad.functional.choices import argmin as argmin
 from hardgrad.functional.choices import choice as choice

@@ -81,7 +81,7 @@ def settle(
     for tensor in tensors:
         if not isinstance(tensor, Tensor):
             raise InputTypeError(f"{name}() got a {type(tensor).__name__}; expected a torch.Tensor.")
-    _check_temperature(name, level)
+    check_level(name, level)
     if truths:
         for tensor in tensors:
             check_truth(name, tensor)
@@ -177,7 +177,11 @@ def check_choice(name: str, option: str, value: object, known: Mapping[str, Any]
 
 
 def check_options(
-    name: str, method: str, given: Mapping[str, Any], owners: Mapping[str, tuple[str, ...]]
+    name: str,
+    method: str,
+    given: Mapping[str, Any],
+    owners: Mapping[str, tuple[str, ...]],
+    choice: str = "method",
 ) -> dict[str, Any]:
     """Return the options of a call that were given. Raises `ParameterError` for one that belongs to another method than the chosen one.
 
@@ -185,11 +189,12 @@ def check_options(
     ----------
     given : options by name, None where the caller did not say one.
     owners : the methods that take each option.
+    choice : name of the argument that chose the method.
     """
     for option, value in given.items():
         if value is not None and method not in owners[option]:
             raise ParameterError(
-                f"{name}() got {option}={value!r} with method={method!r}, which does not use it. Leave it out, or choose method="
+                f"{name}() got {option}={value!r} with {choice}={method!r}, which does not use it. Leave it out, or choose {choice}="
                 f"{' or '.join(map(repr, owners[option]))}."
             )
     return {option: value for option, value in given.items() if value is not None}
@@ -286,7 +291,8 @@ def _result_dtype(tensors: tuple[Tensor, ...]) -> torch.dtype:
     return dtype if dtype.is_floating_point else torch.get_default_dtype()
 
 
-def _check_temperature(name: str, value: Any) -> None:
+def check_level(name: str, value: Any) -> None:
+    """Raise `TemperatureError` for a temperature, number or tensor, that is not positive and finite."""
     if isinstance(value, Tensor):
         if values_are_checked(value) and not bool(((value > 0) & torch.isfinite(value)).all()):
             raise TemperatureError(

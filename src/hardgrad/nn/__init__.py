@@ -6,17 +6,20 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "ChannelMask": "hardgrad.nn.channel_gate",
     "ComparatorNetwork": "hardgrad.nn.comparator_network",
     "ConditionalBlock": "hardgrad.nn.conditional",
     "EntropyNet": "hardgrad.nn.entropy",
     "EntropyRegularizedAttention": "hardgrad.nn.entropy",
     "ExactConditionalBlock": "hardgrad.nn.conditional",
+    "GatePruner": "hardgrad.nn.prune",
     "GatedMLP": "hardgrad.nn.gated_mlp",
     "PermutationEquivariantScorer": "hardgrad.nn.sorting",
     "PiecewiseLinear": "hardgrad.nn.activations",
     "SAU": "hardgrad.nn.activations",
     "SmoothedActivation": "hardgrad.nn.activations",
     "SortingNetwork": "hardgrad.nn.sorting",
+    "TrainableGate": "hardgrad.nn.channel_gate",
     "save_memory": "hardgrad.nn.memory_saving.convert",
     "sparsity_penalty": "hardgrad.nn.conditional",
 }
