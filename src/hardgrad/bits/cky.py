@@ -114,7 +114,8 @@ def _marginals(pairs: list[Tensor], root: Tensor) -> Tensor:
             to_stop = pad(to_stop[..., 1:] + flow, (0, 0, 1, 0))
     place = torch.arange(size, device=root.device)
     width = (place - place.unsqueeze(1)).clamp(min=0)
-    return torch.stack(by_width[::-1], 1)[:, width, place.unsqueeze(1)].triu()
+    found = torch.stack(by_width[::-1], 1)[:, width, place.unsqueeze(1)].triu()
+    return found.clamp(max=1.0)  # a sum of shares may round to more
 
 
 def _check_bits(name: str, num_bits: Any) -> int:
@@ -224,6 +225,18 @@ class BitCKY(Relaxed):
         exact = _exact(call.given[0].detach().to(call.dtype), counts)
         return TreeMarginals(*map(straight_through, exact, relaxed))
 
+    def span_scores(self, scores: Tensor) -> Tensor:
+        """Return the score of every span [B, L, L], summed over its codes: temperature * log sum exp(score / temperature).
+
+        The log-likelihood of a tree, whatever its codes, is the sum over its spans less `log_partition`.
+
+        Parameters
+        ----------
+        scores : as for `forward`.
+        """
+        call = _settle(self.num_bits, scores, "soft", self.resolved_temperature())
+        return (call.temperature * _over_codes(call.tensors[0] / call.temperature)).to(call.dtype)
+
     def decode(self, scores: Tensor, lengths: Any = None) -> list[CodedTree]:
         """Return the best tree of each sentence with the code of each of its spans; equal values of a bit give 0.
 
@@ -255,10 +268,13 @@ def _settle(num_bits: int, scores: Tensor, mode: Mode, temperature: Any) -> Oper
     return call
 
 
+def _over_codes(scaled: Tensor) -> Tensor:
+    return torch.logaddexp(scaled[..., 0], scaled[..., 1]).sum(-1)
+
+
 def _relaxed(scores: Tensor, counts: Tensor, temperature: Any) -> TreeMarginals:
     scaled = scores / temperature
-    spans = torch.logaddexp(scaled[..., 0], scaled[..., 1]).sum(-1)
-    total, pairs, root = _inside(spans, counts)
+    total, pairs, root = _inside(_over_codes(scaled), counts)
     marginals = _marginals(pairs, root)
     # Given that a span is there, its bits are independent of the tree and of each other.
     bits = marginals.unsqueeze(-1) * torch.sigmoid(scaled[..., 1] - scaled[..., 0])

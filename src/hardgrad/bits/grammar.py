@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hardgrad.bits.span_trees import Span
 from hardgrad.core.errors import ParameterError
 
-Floats = NDArray[np.float64]
 RULES, WORDS = 3, 5  # of each label
 
 
-@dataclass(frozen=True, eq=False)
 class RandomGrammar:
     """A context-free grammar with probabilities: every label is rewritten as two labels, or as one word.
 
@@ -31,27 +27,22 @@ class RandomGrammar:
     Examples
     --------
     >>> sentences, trees = RandomGrammar(random_state=0).sample(2, lengths=(2, 3), random_state=1)
-    >>> sentences[0], trees[0][0].label, len(trees[0])
-    (['w10', 'w15'], 'X0', 3)
+    >>> sentences[0], trees[0][0]
+    (['w20', 'w19'], Span(start=0, stop=2, label='X0'))
     """
 
-    n_labels: int = 10
-    n_words: int = 30
-    random_state: int = 0
-
-    def __post_init__(self) -> None:
-        if self.n_labels < 1 or self.n_words < WORDS:
+    def __init__(self, n_labels: int = 10, n_words: int = 30, *, random_state: int = 0) -> None:
+        if n_labels < 1 or n_words < WORDS:
             raise ParameterError(
-                f"RandomGrammar got n_labels={self.n_labels} and n_words={self.n_words}; expected at least 1 and {WORDS}."
+                f"RandomGrammar got n_labels={n_labels} and n_words={n_words}; expected at least 1 and {WORDS}."
             )
-        rng = np.random.default_rng(self.random_state)
-        size = (self.n_labels, RULES)
-        pairs = rng.integers(self.n_labels, size=(*size, 2))
-        words = np.stack([rng.choice(self.n_words, WORDS, replace=False) for _ in range(self.n_labels)])
-        shares = rng.dirichlet(np.ones(RULES), self.n_labels), rng.dirichlet(np.ones(WORDS), self.n_labels)
-        ends = rng.uniform(0.4, 0.8, self.n_labels)
-        for name, value in (("_pairs", pairs), ("_words", words), ("_shares", shares), ("_ends", ends)):
-            object.__setattr__(self, name, value)
+        rng = np.random.default_rng(random_state)
+        self.n_labels, self.n_words, self.random_state = n_labels, n_words, random_state
+        self._pairs = rng.integers(n_labels, size=(n_labels, RULES, 2))
+        self._words = np.stack([rng.choice(n_words, WORDS, replace=False) for _ in range(n_labels)])
+        self._pair_shares = rng.dirichlet(np.ones(RULES), n_labels)
+        self._word_shares = rng.dirichlet(np.ones(WORDS), n_labels)
+        self._word_chance = rng.uniform(0.4, 0.8, n_labels)
 
     def sample(
         self, n: int, *, lengths: tuple[int, int] = (4, 12), random_state: Any = 0
@@ -90,11 +81,11 @@ class RandomGrammar:
             label, parent = waiting.pop()
             opened.append((label, len(words), parent))
             stops.append(0)
-            if rng.random() < self._ends[label]:
-                words.append(f"w{rng.choice(self._words[label], p=self._shares[1][label])}")
+            if rng.random() < self._word_chance[label]:
+                words.append(f"w{rng.choice(self._words[label], p=self._word_shares[label])}")
                 stops[-1] = len(words)
             else:
-                left, right = self._pairs[label, rng.choice(RULES, p=self._shares[0][label])]
+                left, right = self._pairs[label, rng.choice(RULES, p=self._pair_shares[label])]
                 waiting += [(int(right), len(stops) - 1), (int(left), len(stops) - 1)]
             if len(words) + len(waiting) > most:
                 return None
