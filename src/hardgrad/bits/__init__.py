@@ -1,4 +1,4 @@
-"""Bits: binary layers, binary codes and what is read from them. Names are imported when they are used, so that artifacts never load torch."""
+"""Bits: binary layers, binary codes and what is read from them. Names are imported when used, so that artifacts never load torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _HOMES = {
     "BestTree": "hardgrad.bits.cky",
     "BitCKY": "hardgrad.bits.cky",
     "BitParser": "hardgrad.bits.parser",
-    "CodedTree": "hardgrad.bits.best_trees",
+    "CodedTree": "hardgrad.bits.tree_search",
     "ContrastiveHashingLoss": "hardgrad.bits.hashing",
     "HammingIndex": "hardgrad.bits.hamming",
     "ParserModel": "hardgrad.bits.parser_model",
     "RandomGrammar": "hardgrad.bits.grammar",
     "Span": "hardgrad.bits.span_trees",
     "TreeMarginals": "hardgrad.bits.cky",
-    "best_trees": "hardgrad.bits.best_trees",
+    "best_trees": "hardgrad.bits.tree_search",
     "binary_tree": "hardgrad.bits.span_trees",
     "bracket_f1": "hardgrad.bits.span_trees",
     "bracketed": "hardgrad.bits.span_trees",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from hardgrad.bits.best_trees import CodedTree, best_trees, check_chart
+from hardgrad.bits.tree_search import CodedTree, best_trees, check_chart
 from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.core.mode import Mode
 from hardgrad.core.relaxed import Relaxed, straight_through
@@ -87,7 +87,9 @@ def _counts(name: str, scores: Tensor, lengths: Any) -> Tensor:
 def _inside(spans: Tensor, counts: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
     """Log-partition, sums of the two parts of every span for every split, by width, and where the roots are [B, L]."""
     total = spans.diagonal(0, 1, 2)
-    start = stop = total.unsqueeze(-1)  # the spans that begin, and those that end, at each place, by their other end
+    start = stop = total.unsqueeze(
+        -1
+    )  # the spans that begin, and those that end, at each place, by their other end
     firsts, pairs = [total[:, 0]], []
     for width in range(1, spans.shape[1]):
         left, right = start[:, :-1], stop[:, 1:]
@@ -113,13 +115,13 @@ def _marginals(pairs: list[Tensor], root: Tensor) -> Tensor:
             to_start = pad(to_start[..., :-1] + flow, (0, 0, 0, 1))
             to_stop = pad(to_stop[..., 1:] + flow, (0, 0, 1, 0))
     place = torch.arange(size, device=root.device)
-    width = (place - place.unsqueeze(1)).clamp(min=0)
-    found = torch.stack(by_width[::-1], 1)[:, width, place.unsqueeze(1)].triu()
+    wider = (place - place.unsqueeze(1)).clamp(min=0)
+    found = torch.stack(by_width[::-1], 1)[:, wider, place.unsqueeze(1)].triu()
     return found.clamp(max=1.0)  # a sum of shares may round to more
 
 
 def _check_bits(name: str, num_bits: Any) -> int:
-    if isinstance(num_bits, bool) or not isinstance(num_bits, int) or num_bits < 1:
+    if type(num_bits) is not int or num_bits < 1:
         raise ParameterError(f"{name} got num_bits={num_bits!r}; expected a whole number of at least 1.")
     return num_bits
 
@@ -269,7 +271,8 @@ def _settle(num_bits: int, scores: Tensor, mode: Mode, temperature: Any) -> Oper
 
 
 def _over_codes(scaled: Tensor) -> Tensor:
-    return torch.logaddexp(scaled[..., 0], scaled[..., 1]).sum(-1)
+    spans: Tensor = torch.logaddexp(scaled[..., 0], scaled[..., 1]).sum(-1)
+    return spans
 
 
 def _relaxed(scores: Tensor, counts: Tensor, temperature: Any) -> TreeMarginals:

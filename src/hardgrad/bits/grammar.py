@@ -1,4 +1,4 @@
-"""RandomGrammar: a probabilistic grammar drawn at random, which makes sentences with their trees: data whose structure is known. No torch."""
+"""RandomGrammar: a probabilistic grammar drawn at random; it makes sentences with their trees. Never imports torch."""
 
 from __future__ import annotations
 
@@ -61,9 +61,12 @@ class RandomGrammar:
         """
         least, most = lengths
         if n < 0 or not 1 <= least <= most:
-            raise ParameterError(f"sample() got n={n} and lengths={lengths}; expected 0 or more, and 1 <= least <= most.")
+            raise ParameterError(
+                f"sample() got n={n} and lengths={lengths}; expected 0 or more, and 1 <= least <= most."
+            )
         rng = np.random.default_rng(random_state)
-        sentences, trees = [], []
+        sentences: list[list[str]] = []
+        trees: list[list[Span]] = []
         while len(sentences) < n:
             drawn = self._draw(rng, most)
             if drawn is not None and len(drawn[0]) >= least:

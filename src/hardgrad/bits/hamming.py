@@ -48,12 +48,16 @@ class HammingIndex(Artifact, kind="hamming-index"):
     def __post_init__(self) -> None:
         bits: Any = self.num_bits
         if type(bits) is not int or bits < 1:
-            raise ArtifactError(f"a HammingIndex has num_bits={bits!r}; expected a whole number of at least 1.")
+            raise ArtifactError(
+                f"a HammingIndex has num_bits={bits!r}; expected a whole number of at least 1."
+            )
         expected = (("words", np.uint64, 2), ("label", np.int32, 1), ("count", np.int64, 1))
         for name, dtype, dims in expected:
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != dims:
-                raise ArtifactError(f"{name} of a HammingIndex must be {np.dtype(dtype)} with {dims} dimensions.")
+                raise ArtifactError(
+                    f"{name} of a HammingIndex must be {np.dtype(dtype)} with {dims} dimensions."
+                )
         if self.words.shape[1] != word_count(bits) or not len(self.words):
             raise ArtifactError(
                 f"a HammingIndex of {bits} bits has words of shape {self.words.shape}; expected (codes, {word_count(bits)})."
@@ -67,7 +71,9 @@ class HammingIndex(Artifact, kind="hamming-index"):
 
     def _check_labels(self) -> None:
         labels: Any = self.classes
-        plain = all(isinstance(c, str | int | float) and (isinstance(c, str) or math.isfinite(c)) for c in labels)
+        plain = all(
+            isinstance(c, str | int | float) and (isinstance(c, str) or math.isfinite(c)) for c in labels
+        )
         if not plain or len({(type(c), c) for c in labels}) < len(labels):
             raise ArtifactError("classes of a HammingIndex must be distinct numbers or texts.")
         if len(self.label) != (len(self.words) if labels else 0):
@@ -108,7 +114,9 @@ class HammingIndex(Artifact, kind="hamming-index"):
 
     def compact(self) -> Self:
         """Return an index in which every pair of code and label stands once, with its count; `predict` answers as before."""
-        keys = self.words if not len(self.label) else np.column_stack([self.words, self.label.astype(np.uint64)])
+        keys = (
+            self.words if not len(self.label) else np.column_stack([self.words, self.label.astype(np.uint64)])
+        )
         _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
         count = np.zeros(len(first), dtype=np.int64)
         np.add.at(count, inverse.reshape(-1), self.count)
@@ -122,7 +130,7 @@ class HammingIndex(Artifact, kind="hamming-index"):
         """The codes as bits, bool [N, bits]."""
         return unpack_bits(self.words, self.num_bits)
 
-    def search(self, codes: Any, k: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def search(self, codes: Any, k: Any = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the k nearest codes of each query, the nearest first; of equally near ones those that stand first in the index.
 
         Parameters
@@ -141,10 +149,14 @@ class HammingIndex(Artifact, kind="hamming-index"):
         """
         size = len(self.words)
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= size:
-            raise ParameterError(f"search() got k={k!r}; expected a whole number from 1 to {size}, the codes of the index.")
+            raise ParameterError(
+                f"search() got k={k!r}; expected a whole number from 1 to {size}, the codes of the index."
+            )
         found = [np.zeros((0, k), dtype=np.int64)]
         for distances in self._distances(codes):
-            keys = distances * size + np.arange(size)  # distinct, so that which ones are the k smallest is never a matter of chance
+            keys = distances * size + np.arange(
+                size
+            )  # distinct, so that which ones are the k smallest is never a matter of chance
             found.append(np.sort(np.partition(keys, k - 1, axis=1)[:, :k], axis=1))
         keys = np.concatenate(found)
         return keys // size, keys % size
@@ -166,7 +178,9 @@ class HammingIndex(Artifact, kind="hamming-index"):
     def predict_numbers(self, codes: Any) -> NDArray[np.int64]:
         """Return the numbers in `classes` of the labels that `predict` gives, int64 [Q]."""
         if not self.classes:
-            raise DataError("this HammingIndex has no labels to predict; use search(), or build it with labels.")
+            raise DataError(
+                "this HammingIndex has no labels to predict; use search(), or build it with labels."
+            )
         weight = np.zeros((len(self.words), len(self.classes)))
         weight[np.arange(len(self.words)), self.label] = self.count
         votes = [
@@ -178,7 +192,9 @@ class HammingIndex(Artifact, kind="hamming-index"):
     def bit_entropy(self) -> float:
         """Return the mean entropy of the bits over the codes as often as they were seen, 0 to 1; near 0 the codes have collapsed."""
         share = np.average(self.codes, axis=0, weights=self.count)
-        return float(-sum(np.log2(p, where=p > 0, out=np.zeros_like(p)) * p for p in (share, 1.0 - share)).mean())
+        both = np.stack([share, 1.0 - share])
+        logs = np.log2(both, where=both > 0, out=np.zeros_like(both))
+        return float(-(both * logs).sum(axis=0).mean())
 
     def _distances(self, codes: Any) -> Iterator[NDArray[np.int64]]:
         """How many bits differ, [queries, codes], in blocks of queries."""
@@ -205,8 +221,10 @@ class HammingIndex(Artifact, kind="hamming-index"):
 def _bits(name: str, codes: Any) -> NDArray[np.bool_]:
     array = np.asarray(codes)
     if array.ndim != 2 or not array.shape[1] or array.dtype.kind not in "biuf":
-        raise InputError(f"{name} got codes of shape {array.shape} and {array.dtype}; expected [codes, bits].")
-    bits = array == 1
+        raise InputError(
+            f"{name} got codes of shape {array.shape} and {array.dtype}; expected [codes, bits]."
+        )
+    bits: NDArray[np.bool_] = array == 1
     if not (bits | (array == 0)).all():
         raise InputError(f"{name} got codes with other values than 0 and 1. Threshold them first: p > 0.5.")
     return bits

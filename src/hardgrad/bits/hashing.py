@@ -47,7 +47,7 @@ class ContrastiveHashingLoss(nn.Module):
 
     def __init__(self, num_bits: int, temperature: float = 0.2, selection: Selection = "max") -> None:
         super().__init__()
-        if isinstance(num_bits, bool) or not isinstance(num_bits, int) or num_bits < 1:
+        if type(num_bits) is not int or num_bits < 1:
             raise ParameterError(
                 f"ContrastiveHashingLoss got num_bits={num_bits!r}; expected a whole number of at least 1."
             )
@@ -102,7 +102,9 @@ class ContrastiveHashingLoss(nn.Module):
                 f"{tuple(weights.shape)}; expected (N, {self.num_bits}), (N,) and (N,)."
             )
         if labels.is_floating_point() or labels.is_complex():
-            raise InputError(f"ContrastiveHashingLoss() got labels of {labels.dtype}; expected whole numbers.")
+            raise InputError(
+                f"ContrastiveHashingLoss() got labels of {labels.dtype}; expected whole numbers."
+            )
 
     def extra_repr(self) -> str:
         """Return the arguments, for the text of a module."""

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from hardgrad.bits.cky import BitCKY, tree_log_partition
 from hardgrad.bits.hashing import ContrastiveHashingLoss, Selection
 from hardgrad.bits.span_scorer import DIRECTIONS, weight_shapes
-from hardgrad.train.loop import TrainingTask
+from hardgrad.train.loop import Hardware, TrainingTask, train
 
 
 class SpanScorer(nn.Module):
@@ -41,9 +41,13 @@ class SpanScorer(nn.Module):
 
     def forward(self, words: Tensor, lengths: Tensor) -> Tensor:
         """Return scores [B, L, L, outputs] of sentences [B, L] padded with anything; cell [i, j] has words i to j, both inside."""
-        packed = pack_padded_sequence(self.embedding(words), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(
+            self.embedding(words), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=words.shape[1])
-        sides = (nn.functional.layer_norm(side(states), (side.out_features,)) for side in (self.left, self.right))
+        sides = (
+            nn.functional.layer_norm(side(states), (side.out_features,)) for side in (self.left, self.right)
+        )
         left, right = (nn.functional.pad(side, (0, 1), value=1.0) for side in sides)
         half = torch.einsum("bip,opq->bioq", left, self.bilinear / self.left.out_features)
         return torch.einsum("bioq,bjq->bijo", half, right)
@@ -93,7 +97,18 @@ class Settings:
     seed: int
 
 
-class ParserTask(TrainingTask):
+def train_scorer(bank: Treebank, settings: Settings, device: str) -> dict[str, NDArray[np.float32]]:
+    """Return the trained weights of the scorer by name, for `hardgrad.bits.span_scorer`.
+
+    Parameters
+    ----------
+    bank, settings : what to learn from, and how.
+    device : "cpu", "cuda" or "auto".
+    """
+    return train(_ParserTask, (bank, settings), Hardware(device))
+
+
+class _ParserTask(TrainingTask):
     """Trees by their likelihood; labels by contrastive hashing, or by the likelihood of the labelled tree where there are no bits."""
 
     key = phase = "bit parser"
@@ -124,7 +139,11 @@ class ParserTask(TrainingTask):
         words, lengths, gold = (part.to(device) for part in self._batch(step))
         scores = copies(words, lengths)
         bits = self.settings.num_bits
-        return self._of_labels(scores, lengths, gold) if bits is None else self._of_bits(scores.unflatten(-1, (bits, 2)), lengths, gold)
+        return (
+            self._of_labels(scores, lengths, gold)
+            if bits is None
+            else self._of_bits(scores.unflatten(-1, (bits, 2)), lengths, gold)
+        )
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Words [B, L], lengths [B], and labels [B, L, L]: -1 where there is no span of the tree, -2 where there are no such words."""
@@ -157,10 +176,15 @@ class ParserTask(TrainingTask):
         # As many spans outside the trees as there are inside, the likeliest ones: what the chart may take for spans.
         outside = torch.where(gold == -1, found.span_marginals, -1.0).flatten()
         count = min(int(present.sum()), int((gold == -1).sum()))
-        rival = torch.zeros_like(outside, dtype=torch.bool).scatter(0, outside.topk(count).indices, True).view_as(gold)
+        rival = (
+            torch.zeros_like(outside, dtype=torch.bool)
+            .scatter(0, outside.topk(count).indices, True)
+            .view_as(gold)
+        )
         kept = present | rival
         bits = torch.sigmoid(scores[kept][..., 1] - scores[kept][..., 0])
-        return structure + self.hashing(bits, gold[kept], found.span_marginals[kept])
+        hashing: Tensor = self.hashing(bits, gold[kept], found.span_marginals[kept])
+        return structure + hashing
 
     def result(self) -> dict[str, NDArray[Any]]:
         assert isinstance(self.module, SpanScorer)

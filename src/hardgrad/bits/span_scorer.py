@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Weights = Mapping[str, Floats]
 DIRECTIONS = ("forward", "backward")
+SCORES_AT_ONCE = 1 << 20
 EPSILON = np.float32(1e-5)  # of torch's layer_norm
 
 
@@ -29,7 +30,11 @@ def weight_shapes(n_words: int, width: int, hidden: int, outputs: int) -> dict[s
     """
     shapes: dict[str, tuple[int, ...]] = {"embedding": (n_words + 1, width)}
     for way in DIRECTIONS:
-        shapes |= {f"{way}_input": (4 * hidden, width), f"{way}_hidden": (4 * hidden, hidden), f"{way}_bias": (4 * hidden,)}
+        shapes |= {
+            f"{way}_input": (4 * hidden, width),
+            f"{way}_hidden": (4 * hidden, hidden),
+            f"{way}_bias": (4 * hidden,),
+        }
     for side in ("left", "right"):
         shapes |= {f"{side}_weight": (width, 2 * hidden), f"{side}_bias": (width,)}
     return {**shapes, "bilinear": (outputs, width + 1, width + 1)}
@@ -49,9 +54,34 @@ def span_scores(weights: Weights, words: NDArray[np.int64]) -> Floats:
     states = np.concatenate([ahead, back], axis=-1)
     left, right = (_with_one(_side(states, weights, side)) for side in ("left", "right"))
     form = weights["bilinear"]
-    half = (left @ form.transpose(1, 0, 2).reshape(form.shape[1], -1)).reshape(*left.shape[:2], *form.shape[::2])
+    half = (left @ form.transpose(1, 0, 2).reshape(form.shape[1], -1)).reshape(
+        *left.shape[:2], *form.shape[::2]
+    )
     scores: Any = half.reshape(len(left), -1, form.shape[2]) @ right.transpose(0, 2, 1)
     return np.asarray(scores.reshape(*left.shape[:2], len(form), left.shape[1]).transpose(0, 1, 3, 2))
+
+
+def scores_of_all(weights: Weights, sentences: Sequence[NDArray[np.int64]]) -> list[Floats]:
+    """Return the scores of each sentence [n, n, outputs], sentences of one length together.
+
+    Parameters
+    ----------
+    weights : as for `span_scores`.
+    sentences : numbers of words [n] each, n at least 1.
+    """
+    found: list[Floats] = [np.zeros((0, 0, 0), dtype=np.float32)] * len(sentences)
+    by_length: dict[int, list[int]] = {}
+    for number, words in enumerate(sentences):
+        by_length.setdefault(len(words), []).append(number)
+    outputs = len(weights["bilinear"])
+    for length, numbers in by_length.items():
+        at_once = max(1, SCORES_AT_ONCE // (length * length * outputs))
+        for first in range(0, len(numbers), at_once):
+            chosen = numbers[first : first + at_once]
+            scores = span_scores(weights, np.stack([sentences[k] for k in chosen]))
+            for number, one in zip(chosen, scores, strict=True):
+                found[number] = one
+    return found
 
 
 def _lstm(vectors: Floats, weights: Weights, way: str) -> Floats:

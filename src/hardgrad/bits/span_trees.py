@@ -1,10 +1,10 @@
-"""Trees over sentences as labelled spans: made binary for a chart and made what they were again, compared, written out. Never imports torch."""
+"""Trees over sentences as labelled spans: made binary for a chart, made whole again, compared, written out. Never imports torch."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hardgrad.core.errors import DataError
 
@@ -43,13 +43,16 @@ def binary_tree(spans: Iterable[tuple[int, int, str]], length: int) -> list[Span
     if length < 1:
         raise DataError(f"binary_tree() got a sentence of {length} words; expected at least one.")
     labels: dict[tuple[int, int], str] = {(0, length): ""}
-    for start, stop, label in spans:
+    text: Any
+    for start, stop, text in spans:
         if not 0 <= start < stop <= length:
-            raise DataError(f"binary_tree() got the span {(start, stop, label)!r} in a sentence of {length} words.")
-        if not isinstance(label, str) or not label or CHAIN in label:
-            raise DataError(f"binary_tree() got the label {label!r}; expected text without {CHAIN!r}.")
+            raise DataError(
+                f"binary_tree() got the span {(start, stop, text)!r} in a sentence of {length} words."
+            )
+        if not isinstance(text, str) or not text or CHAIN in text:
+            raise DataError(f"binary_tree() got the label {text!r}; expected text without {CHAIN!r}.")
         outer = labels.get((start, stop), "")
-        labels[start, stop] = f"{outer}{CHAIN}{label}" if outer else label
+        labels[start, stop] = f"{outer}{CHAIN}{text}" if outer else text
     for word in range(length):
         labels.setdefault((word, word + 1), "")
     return _unfold(sorted(labels, key=lambda span: (span[0], -span[1])), labels)
@@ -137,7 +140,9 @@ def bracketed(tokens: Sequence[str], spans: Iterable[tuple[int, int, str]]) -> s
     """
     opening: list[str] = [""] * len(tokens)
     closing = [0] * len(tokens)
-    for start, stop, label in sorted(spans, key=lambda span: (span[0], -span[1])):  # stable: chains keep their order
+    for start, stop, label in sorted(
+        spans, key=lambda span: (span[0], -span[1])
+    ):  # stable: chains keep their order
         opening[start] += f"({label} "
         closing[stop - 1] += 1
     return " ".join(o + token + ")" * c for o, token, c in zip(opening, tokens, closing, strict=True))

@@ -57,7 +57,9 @@ def best_trees(span_scores: Any, lengths: Any = None) -> tuple[list[Ints], Float
     if not np.isfinite(scores[:, *np.triu_indices(width)]).all():
         raise InputError("best_trees() got NaN or infinity in the scores of spans; expected finite numbers.")
     best = np.diagonal(scores, 0, 1, 2)
-    start = stop = best[..., None]  # the spans that begin, and those that end, at each place, by their other end
+    start = stop = best[
+        ..., None
+    ]  # the spans that begin, and those that end, at each place, by their other end
     firsts, splits = [best[:, 0]], [np.zeros(best.shape, dtype=np.int64)]
     for w in range(1, width):
         left, right = start[:, :-1], stop[:, 1:]
@@ -66,7 +68,9 @@ def best_trees(span_scores: Any, lengths: Any = None) -> tuple[list[Ints], Float
         splits.append(split)
         best = np.diagonal(scores, w, 1, 2) + np.take_along_axis(both, split[..., None], -1)[..., 0]
         firsts.append(best[:, 0])
-        start, stop = (np.concatenate(p, axis=-1) for p in ((left, best[..., None]), (best[..., None], right)))
+        start, stop = (
+            np.concatenate(p, axis=-1) for p in ((left, best[..., None]), (best[..., None], right))
+        )
     found = np.stack(firsts, axis=1)[np.arange(len(scores)), counts - 1]
     return [_unfold(splits, sentence, int(n)) for sentence, n in enumerate(counts)], found
 
@@ -85,11 +89,17 @@ def _unfold(splits: list[Ints], sentence: int, length: int) -> Ints:
 def check_chart(name: str, shape: tuple[int, ...], lengths: Any) -> Ints:
     """Return the lengths of the sentences of a chart [B, L, L, ...], int64 [B]. Raises `InputError`."""
     if len(shape) < 3 or shape[1] != shape[2] or not shape[1]:
-        raise InputError(f"{name}() got scores of shape {shape}; expected [B, L, L, ...] with L of at least 1.")
+        raise InputError(
+            f"{name}() got scores of shape {shape}; expected [B, L, L, ...] with L of at least 1."
+        )
     if lengths is None:
         return np.full(shape[0], shape[1], dtype=np.int64)
     counts = np.asarray(lengths)
-    if counts.shape != shape[:1] or counts.dtype.kind not in "iu" or ((counts < 1) | (counts > shape[1])).any():
+    if (
+        counts.shape != shape[:1]
+        or counts.dtype.kind not in "iu"
+        or ((counts < 1) | (counts > shape[1])).any()
+    ):
         raise InputError(
             f"{name}() got lengths {counts.tolist()}; expected {shape[0]} whole numbers from 1 to {shape[1]}."
         )
