@@ -20,6 +20,7 @@ _HOMES = {
     "binary_tree": "hardgrad.bits.span_trees",
     "bracket_f1": "hardgrad.bits.span_trees",
     "bracketed": "hardgrad.bits.span_trees",
+    "constituents": "hardgrad.bits.span_trees",
     "tree_log_partition": "hardgrad.bits.cky",
     "tree_marginals": "hardgrad.bits.cky",
 }
