@@ -5,11 +5,13 @@ from __future__ import annotations
 from hardgrad.core import registry
 
 ARTIFACTS = {
+    "bit-parser": "hardgrad.bits.parser_model:ParserModel",
     "branch-tree": "hardgrad.trees.branch_tree:BranchTree",
     "category-table": "hardgrad.tabular.category_table:CategoryTable",
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
+    "hamming-index": "hardgrad.bits.hamming:HammingIndex",
     "hybrid-neighbourhood": "hardgrad.trees.hybrid_neighbourhood:HybridNeighbourhood",
     "matching-neighbourhood": "hardgrad.trees.matching_neighbourhood:MatchingNeighbourhood",
     "memory-forest": "hardgrad.trees.memory_model:MemoryForestModel",
@@ -34,6 +36,7 @@ ESTIMATORS = {
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
+    "bit-cky",
     "categorical-encoders",
     "chaos-gradients",
     "confusion-losses",

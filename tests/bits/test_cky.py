@@ -79,7 +79,10 @@ def test_sentences_of_a_batch_do_not_see_each_other_nor_their_padding() -> None:
         found = BitCKY(2)(alone)
         assert found.log_partition.item() == pytest.approx(together.log_partition[row].item(), abs=1e-12)
         torch.testing.assert_close(found.bit_marginals[0], together.bit_marginals[row, :length, :length])
-        assert not together.span_marginals[row, length:].any() and not together.span_marginals[row, :, length:].any()
+        assert (
+            not together.span_marginals[row, length:].any()
+            and not together.span_marginals[row, :, length:].any()
+        )
         (tree,) = BitCKY(2).decode(alone)
         np.testing.assert_array_equal(tree.spans, trees[row].spans)
         np.testing.assert_array_equal(tree.codes, trees[row].codes)
@@ -92,7 +95,9 @@ def test_cells_that_are_no_spans_have_no_say() -> None:
     other[:, below] += 100.0
     other[1, :, 3:] -= 50.0
     for mode in ("soft", "st", "hard"):
-        for one, two in zip(BitCKY(2)(scores, lengths, mode=mode), BitCKY(2)(other, lengths, mode=mode), strict=True):
+        for one, two in zip(
+            BitCKY(2)(scores, lengths, mode=mode), BitCKY(2)(other, lengths, mode=mode), strict=True
+        ):
             torch.testing.assert_close(one, two, rtol=0, atol=0)
 
 
@@ -131,7 +136,11 @@ def test_the_decoded_tree_has_its_score_and_is_a_tree() -> None:
     chart = BitCKY(3)
     for row, tree in enumerate(chart.decode(scores, lengths)):
         n = int(lengths[row])
-        assert tree.spans.shape == (2 * n - 1, 2) and tree.spans[0].tolist() == [0, n] and tree.codes.shape == (2 * n - 1, 3)
+        assert (
+            tree.spans.shape == (2 * n - 1, 2)
+            and tree.spans[0].tolist() == [0, n]
+            and tree.codes.shape == (2 * n - 1, 3)
+        )
         cells = scores[row, tree.spans[:, 0], tree.spans[:, 1] - 1].numpy()
         chosen = np.take_along_axis(cells, tree.codes[..., None].astype(int), -1)
         assert chosen.sum() == pytest.approx(tree.score, abs=1e-9)
@@ -142,7 +151,15 @@ def test_the_decoded_tree_has_its_score_and_is_a_tree() -> None:
 
 def test_equal_trees_and_bits_are_decided_by_rule() -> None:
     spans, score = best_trees(np.zeros((1, 4, 4)))
-    assert spans[0].tolist() == [[0, 4], [0, 1], [1, 4], [1, 2], [2, 4], [2, 3], [3, 4]] and score.tolist() == [0.0]
+    assert spans[0].tolist() == [
+        [0, 4],
+        [0, 1],
+        [1, 4],
+        [1, 2],
+        [2, 4],
+        [2, 3],
+        [3, 4],
+    ] and score.tolist() == [0.0]
     assert not BitCKY(2).decode(torch.zeros(1, 2, 2, 2, 2))[0].codes.any()
 
 

@@ -61,7 +61,9 @@ def test_many_queries_go_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_query_and_collapsed_codes() -> None:
     index = HammingIndex.build(np.ones((4, 3)), [1, 1, 2, 1])
-    assert index.search(np.zeros((0, 3)), 2)[0].shape == (0, 2) and index.predict(np.zeros((0, 3))).shape == (0,)
+    assert index.search(np.zeros((0, 3)), 2)[0].shape == (0, 2) and index.predict(np.zeros((0, 3))).shape == (
+        0,
+    )
     assert index.bit_entropy() == 0.0 and index.predict([[0, 0, 0]]).tolist() == [1]
     assert HammingIndex.build([[0, 1], [1, 0]]).bit_entropy() == 1.0
     assert len(HammingIndex.build([[0, 1], [0, 1]]).compact().words) == 1
@@ -69,7 +71,13 @@ def test_no_query_and_collapsed_codes() -> None:
 
 def test_bad_input_is_refused() -> None:
     index = HammingIndex.build(codes(5, 4, 0))
-    for bad in (codes(2, 3, 0), np.full((1, 4), 0.5), np.zeros(4), np.full((1, 4), np.nan), np.array([["a"] * 4])):
+    for bad in (
+        codes(2, 3, 0),
+        np.full((1, 4), 0.5),
+        np.zeros(4),
+        np.full((1, 4), np.nan),
+        np.array([["a"] * 4]),
+    ):
         with pytest.raises(InputError):
             index.search(bad)
     for k in (0, 6, True, 1.0):
@@ -77,14 +85,24 @@ def test_bad_input_is_refused() -> None:
             index.search(codes(1, 4, 0), k)
     with pytest.raises(DataError, match="labels"):
         index.predict(codes(1, 4, 0))
-    for bad_codes, labels in ((np.zeros((0, 3)), None), (codes(2, 3, 0), [1]), (codes(2, 3, 0), [object(), None])):
+    for bad_codes, labels in (
+        (np.zeros((0, 3)), None),
+        (codes(2, 3, 0), [1]),
+        (codes(2, 3, 0), [object(), None]),
+    ):
         with pytest.raises(InputError):
             HammingIndex.build(bad_codes, labels)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     good = HammingIndex.build(codes(3, 4, 0), ["a", "b", "a"])
-    fields = {"words": good.words, "label": good.label, "count": good.count, "num_bits": 4, "classes": good.classes}
+    fields = {
+        "words": good.words,
+        "label": good.label,
+        "count": good.count,
+        "num_bits": 4,
+        "classes": good.classes,
+    }
     for change in (
         {"num_bits": 65}, {"num_bits": 0}, {"num_bits": 4.0}, {"words": good.words | np.uint64(16)}, {"count": 0 * good.count},
         {"classes": ("a",)}, {"classes": ("a", "a")}, {"classes": ("a", float("nan"))}, {"label": good.label + 1},

@@ -19,7 +19,9 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return bits, torch.tensor([0, 1, 0, -1, 2, 1, 0, -1, 1]), weights
 
 
-def written_out(bits: list[list[float]], labels: list[int], weights: list[float], t: float, selection: str) -> float:
+def written_out(
+    bits: list[list[float]], labels: list[int], weights: list[float], t: float, selection: str
+) -> float:
     def similarity(i: int, j: int) -> float:
         agree = [p * q + (1 - p) * (1 - q) for p, q in zip(bits[i], bits[j], strict=True)]
         return math.sqrt(weights[i] * weights[j]) * sum(agree) / len(agree)
@@ -34,7 +36,9 @@ def written_out(bits: list[list[float]], labels: list[int], weights: list[float]
         if selection == "max":
             losses.append(-math.log(max(positive) / (max(positive) + sum(negative))))
         else:
-            losses.append(-sum(math.log(p / (sum(positive) + sum(negative))) for p in positive) / len(positive))
+            losses.append(
+                -sum(math.log(p / (sum(positive) + sum(negative))) for p in positive) / len(positive)
+            )
     return sum(losses) / len(losses)
 
 

@@ -61,7 +61,15 @@ def test_written_in_brackets() -> None:
 
 @pytest.mark.parametrize(
     "spans",
-    [[(0, 2, "A"), (1, 3, "B")], [(0, 4, "A")], [(1, 1, "A")], [(-1, 2, "A")], [(0, 2, "")], [(0, 2, "A+B")], [(0, 2, None)]],
+    [
+        [(0, 2, "A"), (1, 3, "B")],
+        [(0, 4, "A")],
+        [(1, 1, "A")],
+        [(-1, 2, "A")],
+        [(0, 2, "")],
+        [(0, 2, "A+B")],
+        [(0, 2, None)],
+    ],
 )
 def test_trees_that_are_none_are_refused(spans: list[tuple[int, int, str]]) -> None:
     with pytest.raises(DataError):

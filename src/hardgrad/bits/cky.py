@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import pad, softplus
 
 from hardgrad.bits.tree_search import CodedTree, best_trees, check_chart
 from hardgrad.core.errors import InputError, ParameterError
@@ -271,8 +271,9 @@ def _settle(num_bits: int, scores: Tensor, mode: Mode, temperature: Any) -> Oper
 
 
 def _over_codes(scaled: Tensor) -> Tensor:
-    spans: Tensor = torch.logaddexp(scaled[..., 0], scaled[..., 1]).sum(-1)
-    return spans
+    zero, one = scaled.unbind(-1)
+    # log(exp(zero) + exp(one)), at less than half the cost of logaddexp; beyond the threshold both are equal in double precision.
+    return (zero + softplus(one - zero, threshold=40.0)).sum(-1)
 
 
 def _relaxed(scores: Tensor, counts: Tensor, temperature: Any) -> TreeMarginals:

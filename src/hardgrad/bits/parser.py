@@ -28,8 +28,8 @@ class BitParser(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     num_bits : bits in a code. None gives every label a score of its own instead, as usual: the parser to compare with.
-    selection : "max" or "mean", and
-    temperature : of the contrastive loss, see `ContrastiveHashingLoss`.
+    selection, temperature : of the contrastive loss, see `ContrastiveHashingLoss`.
+    hash_weight : of that loss, beside the negative log-likelihood of the trees a word.
     width : of word vectors, of the LSTM each way, and of the sides of a span.
     max_iter : passes over the sentences; batch_size, learning_rate : of Adam, the latter falling to 0.
     word_dropout : share of the words that are hidden in each pass, so that unknown ones are met in training.
@@ -59,9 +59,10 @@ class BitParser(BaseEstimator):  # type: ignore[misc]
         self,
         num_bits: int | None = 8,
         *,
-        selection: str = "max",
+        selection: str = "mean",
         temperature: float = 0.05,
-        width: int = 64,
+        hash_weight: float = 4.0,
+        width: int = 32,
         max_iter: int = 20,
         batch_size: int = 32,
         learning_rate: float = 5e-3,
@@ -72,6 +73,7 @@ class BitParser(BaseEstimator):  # type: ignore[misc]
         self.num_bits = num_bits
         self.selection = selection
         self.temperature = temperature
+        self.hash_weight = hash_weight
         self.width = width
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -98,7 +100,7 @@ class BitParser(BaseEstimator):  # type: ignore[misc]
         spans = [np.array([(s.start, s.stop - 1, of_label[s.label]) for s in tree]) for tree in binary]
         bank = Treebank(words, spans, len(vocabulary), len(classes))
         settings = Settings(
-            self.num_bits, self.selection, self.temperature, self.width, self.max_iter, self.batch_size, self.learning_rate,  # type: ignore[arg-type]
+            self.num_bits, self.selection, self.temperature, self.hash_weight, self.width, self.max_iter, self.batch_size, self.learning_rate,  # type: ignore[arg-type]
             self.word_dropout, int(self.random_state),
         )  # fmt: skip
         weights = train_scorer(bank, settings, self.device)
@@ -177,6 +179,7 @@ class BitParser(BaseEstimator):  # type: ignore[misc]
             "num_bits": (bits is None or (type(bits) is int and bits >= 1), "at least 1, or None"),
             "selection": (self.selection in ("max", "mean"), "'max' or 'mean'"),
             "temperature": (self.temperature > 0, "a positive number"),
+            "hash_weight": (self.hash_weight > 0, "a positive number"),
             "width": (self.width >= 1, "at least 1"),
             "max_iter": (self.max_iter >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 1, "at least 1"),

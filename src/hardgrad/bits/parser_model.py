@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.bits.tree_search import CodedTree, best_trees
 from hardgrad.bits.hamming import HammingIndex
 from hardgrad.bits.span_scorer import Floats, scores_of_all, weight_shapes
 from hardgrad.bits.span_trees import Span, constituents
+from hardgrad.bits.tree_search import CodedTree, best_trees
 from hardgrad.core.artifact import Artifact
 from hardgrad.core.errors import ArtifactError, DataError
 

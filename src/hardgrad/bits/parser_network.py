@@ -89,6 +89,7 @@ class Settings:
     num_bits: int | None
     selection: Selection
     temperature: float
+    hash_weight: float
     width: int
     max_iter: int
     batch_size: int
@@ -170,21 +171,19 @@ class _ParserTask(TrainingTask):
 
     def _of_bits(self, scores: Tensor, lengths: Tensor, gold: Tensor) -> Tensor:
         found = self.chart(scores, lengths)
-        tree = torch.where(gold >= 0, self.chart.span_scores(scores), 0.0).sum((1, 2))
-        structure = (found.log_partition - tree).sum() / lengths.sum()
         present = gold >= 0
-        # As many spans outside the trees as there are inside, the likeliest ones: what the chart may take for spans.
-        outside = torch.where(gold == -1, found.span_marginals, -1.0).flatten()
+        tree = torch.where(present, self.chart.span_scores(scores), 0.0).sum((1, 2))
+        structure = (found.log_partition - tree).sum() / lengths.sum()
+        # As many spans outside the trees as there are inside, the likeliest ones: what the chart may take for spans. Trees are learned
+        # by their likelihood alone: through the marginals, the hashing loss would rather take spans apart than tell their labels apart.
+        likely = found.span_marginals.detach()
+        outside = torch.where(gold == -1, likely, -1.0).flatten()
         count = min(int(present.sum()), int((gold == -1).sum()))
-        rival = (
-            torch.zeros_like(outside, dtype=torch.bool)
-            .scatter(0, outside.topk(count).indices, True)
-            .view_as(gold)
-        )
-        kept = present | rival
+        rival = torch.zeros_like(outside, dtype=torch.bool).scatter(0, outside.topk(count).indices, True)
+        kept = present | rival.view_as(gold)
         bits = torch.sigmoid(scores[kept][..., 1] - scores[kept][..., 0])
-        hashing: Tensor = self.hashing(bits, gold[kept], found.span_marginals[kept])
-        return structure + hashing
+        hashing: Tensor = self.hashing(bits, gold[kept], likely[kept])
+        return structure + self.settings.hash_weight * hashing
 
     def result(self) -> dict[str, NDArray[Any]]:
         assert isinstance(self.module, SpanScorer)
