@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import circuit_examples
+import code_examples
 import numpy as np
 import pyarrow as pa
 from category_exports import codes_in_c, codes_in_duckdb
 from sklearn.tree import DecisionTreeClassifier
 
 from hardgrad.core.artifact import Artifact
+from hardgrad.export.compiled_c import compile_shared, has_compiler
 from hardgrad.nn.comparator_network import ComparatorNetwork
 from hardgrad.nn.gated_mlp import GatedMLP
 from hardgrad.tabular.category_table import CategoryTable
@@ -30,7 +33,6 @@ from hardgrad.trees import (
     NearestNeighbourhoodRegressor,
     hybrid_switch,
 )
-from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights
 from hardgrad.trees.packing import Packing
@@ -493,11 +495,60 @@ def matching_examples(kind: str) -> list[Example]:
     ]
 
 
+def circuit_contract_examples() -> list[Example]:
+    """Circuits; see `circuit_examples`."""
+
+    def exports(circuit: Any, seed: int) -> list[ExportResult]:
+        return [ExportResult(*found) for found in circuit_examples.circuit_exports(circuit, seed)]
+
+    return [
+        Example(
+            name,
+            circuit,
+            lambda seed, c=circuit: circuit_examples.circuit_rows(c, seed),
+            circuit_examples.circuit_answers,
+            exports,
+        )  # type: ignore[misc]
+        for name, circuit in circuit_examples.circuits().items()
+    ]
+
+
+def circuit_model_examples() -> list[Example]:
+    """Models of circuits; see `circuit_examples`."""
+
+    def exports(model: Any, seed: int) -> list[ExportResult]:
+        return [ExportResult(*found) for found in circuit_examples.model_exports(model, seed)]
+
+    return [
+        Example(name, model, circuit_examples.model_rows, circuit_examples.model_answers, exports)
+        for name, model in circuit_examples.models().items()
+    ]
+
+
+def code_contract_examples(kind: str) -> list[Example]:
+    """Indices of codes, and parsers; see `code_examples`."""
+    found = code_examples.indices() if kind == "hamming-index" else code_examples.parsers()
+    return [
+        Example(
+            name,
+            artifact,
+            lambda seed, a=artifact: code_examples.rows(a, seed),
+            code_examples.answers,
+            lambda *_: [],
+        )  # type: ignore[misc]
+        for name, artifact in found.items()
+    ]
+
+
 contract_examples: dict[str, Callable[[], list[Example]]] = {
+    "bit-parser": lambda: code_contract_examples("bit-parser"),
     "branch-tree": lambda: matching_examples("branch-tree"),
+    "hamming-index": lambda: code_contract_examples("hamming-index"),
     "hybrid-neighbourhood": lambda: matching_examples("hybrid-neighbourhood"),
     "matching-neighbourhood": lambda: matching_examples("matching-neighbourhood"),
     "category-table": category_table_examples,
+    "circuit": circuit_contract_examples,
+    "circuit-model": circuit_model_examples,
     "comparator-network": comparator_examples,
     "meta-tree-weights": meta_tree_examples,
     "forest": forest_examples,
