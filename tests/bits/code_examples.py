@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hardgrad.bits import HammingIndex, ParserModel
+from hardgrad.bits.parser_model import NO_CODES
 from hardgrad.bits.span_scorer import weight_shapes
 
 
@@ -28,7 +29,7 @@ def random_parser(num_bits: int, seed: int = 0, classes: tuple[str, ...] = ("", 
     vocabulary = ("a", "b", "\U0001f332")
     shapes = weight_shapes(len(vocabulary), 3, 2, 2 * num_bits or len(classes))
     weights = rng.normal(size=sum(int(np.prod(shape)) for shape in shapes.values())).astype(np.float32)
-    codes: Any = (np.zeros((0, 0), np.uint64), np.zeros(0, np.int32), np.zeros(0, np.int64))
+    codes: Any = tuple(NO_CODES.values())
     if num_bits:
         labels = np.array(classes)[np.arange(20) % len(classes)]
         index = HammingIndex.build(rng.random((20, num_bits)) < 0.5, labels).compact()

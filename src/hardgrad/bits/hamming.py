@@ -26,7 +26,7 @@ class HammingIndex(Artifact, kind="hamming-index"):
     ----------
     words : uint64 [N, ceil(bits / 64)], packed as by `hardgrad.core.bit_words`; N at least 1.
     label : int32 [N], the number of each code's label in `classes`; empty where codes have no labels.
-    count : int64 [N], how often each code was seen with its label, at least 1.
+    count : uint64 [N], how often each code was seen with its label, at least 1.
     num_bits : bits in a code.
     classes : distinct labels, numbers or text.
 
@@ -41,7 +41,7 @@ class HammingIndex(Artifact, kind="hamming-index"):
 
     words: NDArray[np.uint64]
     label: NDArray[np.int32]
-    count: NDArray[np.int64]
+    count: NDArray[np.uint64]
     num_bits: int
     classes: tuple[Label, ...] = ()
 
@@ -51,7 +51,7 @@ class HammingIndex(Artifact, kind="hamming-index"):
             raise ArtifactError(
                 f"a HammingIndex has num_bits={bits!r}; expected a whole number of at least 1."
             )
-        expected = (("words", np.uint64, 2), ("label", np.int32, 1), ("count", np.int64, 1))
+        expected = (("words", np.uint64, 2), ("label", np.int32, 1), ("count", np.uint64, 1))
         for name, dtype, dims in expected:
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != dims:
@@ -108,7 +108,7 @@ class HammingIndex(Artifact, kind="hamming-index"):
                     "expected one number or text for each."
                 )
             classes, numbers = np.unique(given, return_inverse=True)
-        ones = np.ones(len(bits), dtype=np.int64)
+        ones = np.ones(len(bits), dtype=np.uint64)
         known = tuple(classes.tolist())
         return cls(pack_bits(bits), numbers.astype(np.int32), ones, bits.shape[1], known)
 
@@ -118,7 +118,7 @@ class HammingIndex(Artifact, kind="hamming-index"):
             self.words if not len(self.label) else np.column_stack([self.words, self.label.astype(np.uint64)])
         )
         _, first, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-        count = np.zeros(len(first), dtype=np.int64)
+        count = np.zeros(len(first), dtype=np.uint64)
         np.add.at(count, inverse.reshape(-1), self.count)
         order = np.argsort(first)
         kept = first[order]
@@ -191,7 +191,7 @@ class HammingIndex(Artifact, kind="hamming-index"):
 
     def bit_entropy(self) -> float:
         """Return the mean entropy of the bits over the codes as often as they were seen, 0 to 1; near 0 the codes have collapsed."""
-        share = np.average(self.codes, axis=0, weights=self.count)
+        share = np.average(self.codes, axis=0, weights=self.count.astype(np.float64))
         both = np.stack([share, 1.0 - share])
         logs = np.log2(both, where=both > 0, out=np.zeros_like(both))
         return float(-(both * logs).sum(axis=0).mean())

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from hardgrad.bits.hamming import HammingIndex
-from hardgrad.bits.parser_model import ParserModel
+from hardgrad.bits.parser_model import NO_CODES, ParserModel
 from hardgrad.bits.parser_network import Settings, Treebank, train_scorer
 from hardgrad.bits.span_scorer import scores_of_all
 from hardgrad.bits.span_trees import Span, binary_tree, bracket_f1, constituents
@@ -100,18 +100,18 @@ class BitParser(BaseEstimator):  # type: ignore[misc]
         spans = [np.array([(s.start, s.stop - 1, of_label[s.label]) for s in tree]) for tree in binary]
         bank = Treebank(words, spans, len(vocabulary), len(classes))
         settings = Settings(
-            self.num_bits, self.selection, self.temperature, self.hash_weight, self.width, self.max_iter, self.batch_size, self.learning_rate,  # type: ignore[arg-type]
-            self.word_dropout, int(self.random_state),
+            self.num_bits, self.selection, self.temperature, self.hash_weight, self.width, self.max_iter,  # type: ignore[arg-type]
+            self.batch_size, self.learning_rate, self.word_dropout, int(self.random_state),
         )  # fmt: skip
         weights = train_scorer(bank, settings, self.device)
         flat = np.concatenate([part.reshape(-1) for part in weights.values()])
-        nothing = np.zeros((0, 0), np.uint64), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        codes: tuple[NDArray[Any], ...] = tuple(NO_CODES.values())
         if self.num_bits is not None:
             self._differences, self._labels = _at_spans(scores_of_all(weights, words), spans, self.num_bits)
             index = HammingIndex.build(self._differences > 0, np.array(classes)[self._labels]).compact()
-            nothing = index.words, index.label, index.count
+            codes = (index.words, index.label, index.count)
         self.model_ = ParserModel(
-            flat, *nothing, vocabulary, classes, self.num_bits or 0, self.width, self.width
+            flat, *codes, vocabulary, classes, self.num_bits or 0, self.width, self.width
         )
         self.n_iter_ = self.max_iter
         return self

@@ -18,6 +18,12 @@ from hardgrad.bits.tree_search import CodedTree, best_trees
 from hardgrad.core.artifact import Artifact
 from hardgrad.core.errors import ArtifactError, DataError
 
+NO_CODES: dict[str, NDArray[Any]] = {
+    "code_words": np.zeros((0, 0), np.uint64),
+    "code_label": np.zeros(0, np.int32),
+    "code_count": np.zeros(0, np.uint64),
+}
+
 
 @dataclass(frozen=True, eq=False)
 class ParserModel(Artifact, kind="bit-parser"):
@@ -36,7 +42,7 @@ class ParserModel(Artifact, kind="bit-parser"):
     weights: NDArray[np.float32]
     code_words: NDArray[np.uint64]
     code_label: NDArray[np.int32]
-    code_count: NDArray[np.int64]
+    code_count: NDArray[np.uint64]
     vocabulary: tuple[str, ...]
     classes: tuple[str, ...]
     num_bits: int
@@ -64,8 +70,17 @@ class ParserModel(Artifact, kind="bit-parser"):
             )
         if self.num_bits:
             _ = self.index
-        elif self.code_words.size or self.code_label.size or self.code_count.size:
-            raise ArtifactError("a ParserModel without bits has codes.")
+        else:
+            for name, empty in NO_CODES.items():
+                array = getattr(self, name)
+                if (
+                    not isinstance(array, np.ndarray)
+                    or array.dtype != empty.dtype
+                    or array.shape != empty.shape
+                ):
+                    raise ArtifactError(
+                        f"{name} of a ParserModel without bits must be empty, {empty.dtype} {empty.shape}."
+                    )
         self.freeze()
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
