@@ -237,7 +237,8 @@ class BitCKY(Relaxed):
         scores : as for `forward`.
         """
         call = _settle(self.num_bits, scores, "soft", self.resolved_temperature())
-        return (call.temperature * _over_codes(call.tensors[0] / call.temperature)).to(call.dtype)
+        spans: Tensor = call.temperature * _over_codes(call.tensors[0] / call.temperature)
+        return spans.to(call.dtype)
 
     def decode(self, scores: Tensor, lengths: Any = None) -> list[CodedTree]:
         """Return the best tree of each sentence with the code of each of its spans; equal values of a bit give 0.

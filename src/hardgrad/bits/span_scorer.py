@@ -40,6 +40,8 @@ def weight_shapes(n_words: int, width: int, hidden: int, outputs: int) -> dict[s
     return {**shapes, "bilinear": (outputs, width + 1, width + 1)}
 
 
+# Matrix kernels may look at lanes beyond a matrix, whose flags mean nothing; the search for the tree refuses what is not finite.
+@np.errstate(over="ignore", invalid="ignore")
 def span_scores(weights: Weights, words: NDArray[np.int64]) -> Floats:
     """Return scores [B, L, L, outputs] of all spans of sentences of one length; cell [i, j] has words i to j, both inside.
 

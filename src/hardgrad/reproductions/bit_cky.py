@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BITS, LABELS, WORDS = 8, 10, 30
 TRAIN, TEST = {"smoke": 40, "full": 600}, {"smoke": 10, "full": 200}
 SEEDS = {"smoke": 1, "full": 3}
-EPOCHS = {"smoke": 2, "full": 15}
+EPOCHS = {"smoke": 2, "full": 20}
 LONGEST, MOST_BITS = {"smoke": 4, "full": 6}, 3
 BATCH, LENGTH = 32, 12
 REPEATS = {"smoke": 3, "full": 60}
