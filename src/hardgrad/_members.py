@@ -5,6 +5,7 @@ from __future__ import annotations
 from hardgrad.core import registry
 
 ARTIFACTS = {
+    "bit-parser": "hardgrad.bits.parser_model:ParserModel",
     "block-low-rank-matrix": "hardgrad.bits.block_low_rank_matrix:BlockLowRankMatrix",
     "branch-tree": "hardgrad.trees.branch_tree:BranchTree",
     "category-table": "hardgrad.tabular.category_table:CategoryTable",
@@ -13,6 +14,7 @@ ARTIFACTS = {
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",
+    "hamming-index": "hardgrad.bits.hamming:HammingIndex",
     "hybrid-neighbourhood": "hardgrad.trees.hybrid_neighbourhood:HybridNeighbourhood",
     "lattice-codes": "hardgrad.bits.lattice_codes:LatticeCodes",
     "matching-neighbourhood": "hardgrad.trees.matching_neighbourhood:MatchingNeighbourhood",
@@ -38,6 +40,7 @@ ESTIMATORS = {
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
+    "bit-cky",
     "block-low-rank",
     "boolean-influence",
     "categorical-encoders",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import circuit_examples
+import code_examples
 import numpy as np
 import pyarrow as pa
 from category_exports import codes_in_c, codes_in_duckdb
@@ -593,9 +594,26 @@ def circuit_model_examples() -> list[Example]:
     ]
 
 
+def code_contract_examples(kind: str) -> list[Example]:
+    """Indices of codes, and parsers; see `code_examples`."""
+    found = code_examples.indices() if kind == "hamming-index" else code_examples.parsers()
+    return [
+        Example(
+            name,
+            artifact,
+            lambda seed, a=artifact: code_examples.rows(a, seed),
+            code_examples.answers,
+            lambda *_: [],
+        )  # type: ignore[misc]
+        for name, artifact in found.items()
+    ]
+
+
 contract_examples: dict[str, Callable[[], list[Example]]] = {
     "block-low-rank-matrix": block_low_rank_examples,
+    "bit-parser": lambda: code_contract_examples("bit-parser"),
     "branch-tree": lambda: matching_examples("branch-tree"),
+    "hamming-index": lambda: code_contract_examples("hamming-index"),
     "hybrid-neighbourhood": lambda: matching_examples("hybrid-neighbourhood"),
     "matching-neighbourhood": lambda: matching_examples("matching-neighbourhood"),
     "category-table": category_table_examples,

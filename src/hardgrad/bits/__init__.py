@@ -1,5 +1,6 @@
 """Few bits a weight: trained soft, shipped packed. Names are imported when they are used, so that artifacts never load torch."""
 """Bits: binary layers, binary codes and what is read from them. Names are imported when they are used: artifacts load no torch."""
+"""Bits: binary layers, binary codes and what is read from them. Names are imported when used, so that artifacts never load torch."""
 
 from __future__ import annotations
 
@@ -7,25 +8,42 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "BestTree": "hardgrad.bits.cky",
+    "BitCKY": "hardgrad.bits.cky",
+    "BitParser": "hardgrad.bits.parser",
     "BlockLowRank": "hardgrad.bits.block_low_rank",
     "BlockLowRankLinear": "hardgrad.bits.block_low_rank",
     "BlockLowRankMatrix": "hardgrad.bits.block_low_rank_matrix",
+    "CodedTree": "hardgrad.bits.tree_search",
+    "ContrastiveHashingLoss": "hardgrad.bits.hashing",
     "ExactLatticeLinear": "hardgrad.bits.lattice_layers",
     "GaudiLinear": "hardgrad.bits.block_low_rank",
+    "HammingIndex": "hardgrad.bits.hamming",
     "InputMoments": "hardgrad.bits.lattice_groups",
     "LatticeCodes": "hardgrad.bits.lattice_codes",
     "LatticeLinear": "hardgrad.bits.lattice_layers",
     "LatticeQuantization": "hardgrad.bits.lattice_model",
     "LatticeQuantizer": "hardgrad.bits.lattice",
+    "ParserModel": "hardgrad.bits.parser_model",
     "QuantizedLayer": "hardgrad.bits.lattice_model",
+    "RandomGrammar": "hardgrad.bits.grammar",
+    "Span": "hardgrad.bits.span_trees",
+    "TreeMarginals": "hardgrad.bits.cky",
     "WidthShrinker": "hardgrad.bits.block_low_rank_training",
     "allocate_bits": "hardgrad.bits.lattice_groups",
     "babai_round": "hardgrad.bits.lattice_points",
+    "best_trees": "hardgrad.bits.tree_search",
+    "binary_tree": "hardgrad.bits.span_trees",
     "block_low_rank_groups": "hardgrad.bits.block_low_rank_training",
+    "bracket_f1": "hardgrad.bits.span_trees",
+    "bracketed": "hardgrad.bits.span_trees",
     "closest_lattice_point": "hardgrad.bits.lattice_points",
+    "constituents": "hardgrad.bits.span_trees",
     "lll_reduce": "hardgrad.bits.lattice_points",
     "quantize_linear_layers": "hardgrad.bits.lattice_model",
     "replace_dense_layers": "hardgrad.bits.block_low_rank_training",
+    "tree_log_partition": "hardgrad.bits.cky",
+    "tree_marginals": "hardgrad.bits.cky",
 }
 __all__ = sorted(_HOMES)
 
