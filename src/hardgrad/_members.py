@@ -15,9 +15,12 @@ ARTIFACTS = {
     "memory-forest": "hardgrad.trees.memory_model:MemoryForestModel",
     "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
     "neighbourhood": "hardgrad.tabular.neighbour_model:Neighbourhood",
+    "packed-classifier": "hardgrad.bits.packed_classifier:PackedClassifier",
+    "packed-network": "hardgrad.bits.packed:PackedNetwork",
     "routed-experts": "hardgrad.trees.routed_experts:RoutedExperts",
 }
 ESTIMATORS = {
+    "BinaryMLPClassifier": "hardgrad.bits.estimators:BinaryMLPClassifier",
     "DistilledTreeClassifier": "hardgrad.trees.distillation:DistilledTreeClassifier",
     "ID3Tree": "hardgrad.trees.multipath:ID3Tree",
     "MemoryForestClassifier": "hardgrad.trees.memory_estimator:MemoryForestClassifier",

@@ -232,7 +232,9 @@ def fit_two_stage(
         raise ParameterError(
             "fit_two_stage got a network without periodic layers; expected PeriodicBinaryLinear in it."
         )
-    first, second = stages or tuple(Recipe(epochs=30, learning_rate=Schedule.cosine(rate)) for rate in (0.03, 0.005))
+    first, second = stages or tuple(
+        Recipe(epochs=30, learning_rate=Schedule.cosine(rate)) for rate in (0.03, 0.005)
+    )
     weights = strength or (Schedule.constant(0.0), Schedule.constant(0.0))
 
     def penalty(schedule: Schedule, progress: float) -> Tensor:
