@@ -37,6 +37,8 @@ ESTIMATORS = {
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
+    "binary-connect",
+    "biper",
     "categorical-encoders",
     "chaos-gradients",
     "confusion-losses",
@@ -60,6 +62,7 @@ REPRODUCTIONS = (
     "optimal-ensembles",
     "range-entropy",
     "response-memory",
+    "reste",
     "sau",
     "stochastic-neurons",
     "streaming-experts",
