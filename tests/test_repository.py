@@ -180,8 +180,8 @@ def test_straight_through_is_spelled_once() -> None:
 
 
 PACKAGES = [
-    "hardgrad", "hardgrad.functional", "hardgrad.gradients", "hardgrad.gradients.diagnostics", "hardgrad.losses", "hardgrad.nn",
-    "hardgrad.tabular", "hardgrad.trees",
+    "hardgrad", "hardgrad.bits", "hardgrad.functional", "hardgrad.gradients", "hardgrad.gradients.diagnostics", "hardgrad.losses",
+    "hardgrad.nn", "hardgrad.tabular", "hardgrad.trees",
 ]  # fmt: skip
 
 

@@ -9,43 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed_examples import random_network
 
-from hardgrad.bits import PackedLinear, PackedNetwork
+from hardgrad.bits import PackedLinear
 from hardgrad.core.bit_words import pack_bits
 from hardgrad.core.errors import ArtifactError, InputError, ParameterError
-
-
-def random_network(
-    seed: int, widths: tuple[int, ...], activations: tuple[str, ...], binary_input: bool = False
-) -> PackedNetwork:
-    """A network with random bits, thresholds near 0 and both directions."""
-    rng = np.random.default_rng(seed)
-    parts: dict[str, list[Any]] = {
-        name: [] for name in ("words", "threshold", "cut", "direction", "scale", "shift")
-    }
-    bits = binary_input
-    for inputs, units, activation in zip(widths[:-1], widths[1:], activations, strict=True):
-        parts["words"].append(pack_bits(rng.random((units, inputs)) < 0.5).reshape(-1))
-        if activation == "sign":
-            parts["direction"].append(rng.choice([-1, 1], units).astype(np.int8))
-            limits = (
-                rng.integers(-inputs - 1, inputs + 2, units) if bits else rng.normal(size=units) * inputs**0.5
-            )
-            parts["threshold" if bits else "cut"].append(limits.astype(np.int32 if bits else np.float64))
-        else:
-            parts["scale"].append(rng.normal(size=units).astype(np.float32))
-            parts["shift"].append(rng.normal(size=units).astype(np.float32))
-        bits = activation == "sign"
-    empty = {
-        "words": np.uint64,
-        "threshold": np.int32,
-        "cut": np.float64,
-        "direction": np.int8,
-        "scale": np.float32,
-        "shift": np.float32,
-    }
-    arrays: Any = {name: np.concatenate([np.empty(0, dtype), *parts[name]]) for name, dtype in empty.items()}
-    return PackedNetwork(**arrays, widths=widths, activations=activations, binary_input=binary_input)  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 200), st.integers(1, 9), st.integers(0, 5), st.integers(0, 2**32 - 1))

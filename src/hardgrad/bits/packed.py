@@ -144,6 +144,8 @@ class PackedNetwork(Artifact, kind="packed-network"):
     }  # fmt: skip
 
     def __post_init__(self) -> None:
+        for name in ("widths", "activations"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # a file has lists
         for name, dtype in self._dtypes.items():
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != dtype:
@@ -191,12 +193,6 @@ class PackedNetwork(Artifact, kind="packed-network"):
                 raise ArtifactError(
                     f"layer {number} of a packed network has bits beyond its {layer.inputs} inputs."
                 )
-
-    @classmethod
-    def metadata_from_json(cls, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Invert `metadata_to_json`."""
-        lists = {name: tuple(metadata[name]) for name in ("widths", "activations")}
-        return {**super().metadata_from_json(metadata), **lists}
 
     # --- layers --------------------------------------------------------------------------------------------------------------
     @property

@@ -23,7 +23,7 @@ class PackedClassifier(TableModel, PackedNetwork, kind="packed-classifier"):
     Parameters
     ----------
     schema, classes, link, task, target : as in `TableModel`.
-    mean, factor : float64 [features]; the network sees (x - mean) * factor.
+    mean, factor : float64 [features]; the network sees (x - mean) * factor, and what is beyond 1e150 as that.
     words, threshold, cut, direction, scale, shift, widths, activations, binary_input : as in `PackedNetwork`.
 
     Examples
@@ -93,9 +93,9 @@ class PackedClassifier(TableModel, PackedNetwork, kind="packed-classifier"):
             raise DataError(
                 f"a packed classifier takes finite numbers; column {column!r} has {X[row, feature]} in row {row}. Drop or fill it first."
             )
-        with np.errstate(over="ignore"):  # scores() refuses what is too large
+        with np.errstate(over="ignore"):
             standard = (X - self.mean) * self.factor
-        return self.scores(standard, engine=engine)
+        return self.scores(standard.clip(-LARGEST, LARGEST), engine=engine)
 
     def predict(self, table: Any) -> NDArray[Any]:
         """Return the class labels [n]."""

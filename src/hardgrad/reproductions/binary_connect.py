@@ -91,7 +91,7 @@ def _file_ratio(real: Any, packed: Any) -> float:
     with tempfile.TemporaryDirectory() as folder:
         save_file(state, Path(folder) / "real.safetensors")
         whole = (Path(folder) / "real.safetensors").stat().st_size
-        return whole / packed.save(Path(folder) / "packed.safetensors").stat().st_size
+        return whole / float(packed.save(Path(folder) / "packed.safetensors").stat().st_size)
 
 
 def _products(scale: Scale) -> list[Measured]:

@@ -26,8 +26,8 @@ AHEAD_OF_SLOW = {"smoke": -0.3, "full": 0.003}
     title="BiPer: Binary Neural Networks using a Periodic Function",
     venue="CVPR 2024",
     claim=(
-        "CIFAR-10 with binary weights and activations: ResNet-18 93.75 %, ResNet-20 86.98 %, VGG-small 92.46 %; ImageNet ResNet-18 61.40 %, "
-        "ResNet-34 65.73 % (here scikit-learn's digits)"
+        "CIFAR-10 with binary weights and activations: ResNet-18 93.75 %, ResNet-20 86.98 %, VGG-small 92.46 %; ImageNet ResNet-18 "
+        "61.40 %, ResNet-34 65.73 % (here scikit-learn's digits)"
     ),
 )
 def biper(scale: Scale) -> Sequence[Measured]:
@@ -68,7 +68,7 @@ def _compare(seed: int, epochs: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     data = digits(seed)
-    found = {}
+    found: dict[str, float] = {}
     for freq in (FAST, SLOW):
         # One learning rate for the weights at every frequency, in units of the weights, as published.
         network = BinaryNetwork.mlp(
