@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import circuit_examples
 import numpy as np
 import packed_examples
 import pyarrow as pa
@@ -18,6 +19,7 @@ from category_exports import codes_in_c, codes_in_duckdb
 from sklearn.tree import DecisionTreeClassifier
 
 from hardgrad.core.artifact import Artifact
+from hardgrad.export.compiled_c import compile_shared, has_compiler
 from hardgrad.nn.comparator_network import ComparatorNetwork
 from hardgrad.nn.gated_mlp import GatedMLP
 from hardgrad.tabular.category_table import CategoryTable
@@ -31,7 +33,6 @@ from hardgrad.trees import (
     NearestNeighbourhoodRegressor,
     hybrid_switch,
 )
-from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights
 from hardgrad.trees.packing import Packing
@@ -494,6 +495,36 @@ def matching_examples(kind: str) -> list[Example]:
     ]
 
 
+def circuit_contract_examples() -> list[Example]:
+    """Circuits; see `circuit_examples`."""
+
+    def exports(circuit: Any, seed: int) -> list[ExportResult]:
+        return [ExportResult(*found) for found in circuit_examples.circuit_exports(circuit, seed)]
+
+    return [
+        Example(
+            name,
+            circuit,
+            lambda seed, c=circuit: circuit_examples.circuit_rows(c, seed),
+            circuit_examples.circuit_answers,
+            exports,
+        )  # type: ignore[misc]
+        for name, circuit in circuit_examples.circuits().items()
+    ]
+
+
+def circuit_model_examples() -> list[Example]:
+    """Models of circuits; see `circuit_examples`."""
+
+    def exports(model: Any, seed: int) -> list[ExportResult]:
+        return [ExportResult(*found) for found in circuit_examples.model_exports(model, seed)]
+
+    return [
+        Example(name, model, circuit_examples.model_rows, circuit_examples.model_answers, exports)
+        for name, model in circuit_examples.models().items()
+    ]
+
+
 def packed_network_examples() -> list[Example]:
     """Packed networks; see `packed_examples`. There is nothing that they are exported to."""
 
@@ -541,6 +572,8 @@ contract_examples: dict[str, Callable[[], list[Example]]] = {
     "hybrid-neighbourhood": lambda: matching_examples("hybrid-neighbourhood"),
     "matching-neighbourhood": lambda: matching_examples("matching-neighbourhood"),
     "category-table": category_table_examples,
+    "circuit": circuit_contract_examples,
+    "circuit-model": circuit_model_examples,
     "comparator-network": comparator_examples,
     "meta-tree-weights": meta_tree_examples,
     "forest": forest_examples,
