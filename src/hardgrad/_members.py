@@ -21,9 +21,12 @@ ARTIFACTS = {
     "memory-forest": "hardgrad.trees.memory_model:MemoryForestModel",
     "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
     "neighbourhood": "hardgrad.tabular.neighbour_model:Neighbourhood",
+    "packed-classifier": "hardgrad.bits.packed_classifier:PackedClassifier",
+    "packed-network": "hardgrad.bits.packed:PackedNetwork",
     "routed-experts": "hardgrad.trees.routed_experts:RoutedExperts",
 }
 ESTIMATORS = {
+    "BinaryMLPClassifier": "hardgrad.bits.estimators:BinaryMLPClassifier",
     "DistilledTreeClassifier": "hardgrad.trees.distillation:DistilledTreeClassifier",
     "ID3Tree": "hardgrad.trees.multipath:ID3Tree",
     "MemoryForestClassifier": "hardgrad.trees.memory_estimator:MemoryForestClassifier",
@@ -40,6 +43,8 @@ ESTIMATORS = {
 }
 # Each lies in the module of its own name in hardgrad.reproductions.
 REPRODUCTIONS = (
+    "binary-connect",
+    "biper",
     "bit-cky",
     "block-low-rank",
     "boolean-influence",
@@ -69,6 +74,7 @@ REPRODUCTIONS = (
     "optimal-ensembles",
     "range-entropy",
     "response-memory",
+    "reste",
     "sau",
     "stochastic-neurons",
     "streaming-experts",

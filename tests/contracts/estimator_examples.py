@@ -64,6 +64,19 @@ NEIGHBOURHOOD = EstimatorExample(
 MATCHING = ({"n_bins": 0}, {"binning": "log"})
 
 EXAMPLES = {
+    "BinaryMLPClassifier": EstimatorExample(
+        quick={"hidden_layer_sizes": (32,), "max_iter": 60},
+        bad=(
+            {"hidden_layer_sizes": (0,)}, {"hidden_layer_sizes": 8}, {"activation": "tanh"}, {"surrogate": "sine"}, {"sampling": "dice"},
+            {"scale": "max"}, {"loss": "hinge"}, {"max_iter": 0}, {"batch_size": 1}, {"learning_rate": 0.0},
+            {"validation_fraction": 0.9},
+        ),
+        exempt={
+            "check_sample_weight_equivalence_on_dense_data": IN_BATCHES,
+            "check_sample_weight_equivalence_on_sparse_data": IN_BATCHES,
+        },
+        missing=False,
+    ),
     "ID3Tree": EstimatorExample(
         {"n_bins": 2}, (*MATCHING, {"max_depth": 0}), seeded=False, measures_gap=False
     ),

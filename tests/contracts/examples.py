@@ -14,6 +14,7 @@ from typing import Any
 import circuit_examples
 import code_examples
 import numpy as np
+import packed_examples
 import pyarrow as pa
 from category_exports import codes_in_c, codes_in_duckdb
 from sklearn.tree import DecisionTreeClassifier
@@ -606,6 +607,45 @@ def code_contract_examples(kind: str) -> list[Example]:
             lambda *_: [],
         )  # type: ignore[misc]
         for name, artifact in found.items()
+def packed_network_examples() -> list[Example]:
+    """Packed networks; see `packed_examples`. There is nothing that they are exported to."""
+
+    def answers(network: Any, rows: np.ndarray) -> list[np.ndarray]:
+        x = np.resize(rows, (len(rows), network.widths[0]))
+        return [network.predict(x), network.scores(x, engine="numba")]
+
+    return [
+        Example(
+            name,
+            network,
+            lambda seed, n=network: np.random.default_rng(seed).normal(size=(30, n.widths[0])),
+            answers,
+            lambda *_: [],
+        )  # type: ignore[misc]
+        for name, network in packed_examples.packed_networks().items()
+    ]
+
+
+def packed_classifier_examples() -> list[Example]:
+    """Packed classifiers; their compiled runtime is held against the reference as an export is."""
+
+    def rows(model: Any, seed: int) -> Any:
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(30, 3)) * rng.choice([1.0, 1e-300, 1e9], (30, 1))
+        states = rng.choice(["NY", "TX", "other"], 30)
+        return x if model.schema.is_matrix else {"x": x[:, 0], "state": states}
+
+    def answers(model: Any, given: Any) -> list[np.ndarray]:
+        return [model.predict_raw(given), model.predict(given), model.predict_proba(given)]
+
+    def exports(model: Any, seed: int) -> list[ExportResult]:
+        given, runtime = rows(model, seed), model.runtime("numba")
+        pairs = zip(answers(model, given), answers(runtime, given), strict=True)
+        return [ExportResult("numba", sum(int((a != b).sum()) for a, b in pairs), None)]
+
+    return [
+        Example(name, model, lambda seed, m=model: rows(m, seed), answers, exports)  # type: ignore[misc]
+        for name, model in packed_examples.packed_classifiers().items()
     ]
 
 
@@ -627,4 +667,6 @@ contract_examples: dict[str, Callable[[], list[Example]]] = {
     "memory-forest": memory_forest_examples,
     "routed-experts": expert_examples,
     "neighbourhood": neighbourhood_examples,
+    "packed-classifier": packed_classifier_examples,
+    "packed-network": packed_network_examples,
 }

@@ -1,6 +1,7 @@
 """Few bits a weight: trained soft, shipped packed. Names are imported when they are used, so that artifacts never load torch."""
 """Bits: binary layers, binary codes and what is read from them. Names are imported when they are used: artifacts load no torch."""
 """Bits: binary layers, binary codes and what is read from them. Names are imported when used, so that artifacts never load torch."""
+"""Networks and codes of bits: trained soft, shipped packed. Names are imported when they are used, so that artifacts never load torch."""
 
 from __future__ import annotations
 
@@ -9,6 +10,11 @@ from typing import Any
 
 _HOMES = {
     "BestTree": "hardgrad.bits.cky",
+    "BinaryConv2d": "hardgrad.bits.layers",
+    "BinaryLayer": "hardgrad.bits.layers",
+    "BinaryLinear": "hardgrad.bits.layers",
+    "BinaryMLPClassifier": "hardgrad.bits.estimators",
+    "BinaryNetwork": "hardgrad.bits.network",
     "BitCKY": "hardgrad.bits.cky",
     "BitParser": "hardgrad.bits.parser",
     "BlockLowRank": "hardgrad.bits.block_low_rank",
@@ -24,11 +30,19 @@ _HOMES = {
     "LatticeLinear": "hardgrad.bits.lattice_layers",
     "LatticeQuantization": "hardgrad.bits.lattice_model",
     "LatticeQuantizer": "hardgrad.bits.lattice",
+    "PackedClassifier": "hardgrad.bits.packed_classifier",
+    "PackedLinear": "hardgrad.bits.packed",
+    "PackedNetwork": "hardgrad.bits.packed",
     "ParserModel": "hardgrad.bits.parser_model",
+    "PeriodicBinaryConv2d": "hardgrad.bits.periodic",
+    "PeriodicBinaryLinear": "hardgrad.bits.periodic",
     "QuantizedLayer": "hardgrad.bits.lattice_model",
     "RandomGrammar": "hardgrad.bits.grammar",
+    "Recipe": "hardgrad.bits.training",
     "Span": "hardgrad.bits.span_trees",
     "TreeMarginals": "hardgrad.bits.cky",
+    "TwoStages": "hardgrad.bits.periodic",
+    "WeightClipper": "hardgrad.bits.layers",
     "WidthShrinker": "hardgrad.bits.block_low_rank_training",
     "allocate_bits": "hardgrad.bits.lattice_groups",
     "babai_round": "hardgrad.bits.lattice_points",
@@ -39,9 +53,19 @@ _HOMES = {
     "bracketed": "hardgrad.bits.span_trees",
     "closest_lattice_point": "hardgrad.bits.lattice_points",
     "constituents": "hardgrad.bits.span_trees",
+    "estimate_batch_norm": "hardgrad.bits.network",
+    "fit_network": "hardgrad.bits.training",
+    "fit_two_stage": "hardgrad.bits.periodic",
     "lll_reduce": "hardgrad.bits.lattice_points",
+    "measure_gap": "hardgrad.bits.network",
+    "network_equilibrium": "hardgrad.bits.equilibrium",
+    "param_groups": "hardgrad.bits.layers",
+    "phase_penalty": "hardgrad.bits.periodic",
+    "quantization_error": "hardgrad.bits.periodic",
     "quantize_linear_layers": "hardgrad.bits.lattice_model",
     "replace_dense_layers": "hardgrad.bits.block_low_rank_training",
+    "reste_exponent": "hardgrad.bits.training",
+    "set_surrogates": "hardgrad.bits.layers",
     "tree_log_partition": "hardgrad.bits.cky",
     "tree_marginals": "hardgrad.bits.cky",
 }

@@ -169,7 +169,8 @@ _OWNERS = {
     "floor": ("reste",),
     "freq": ("sine",),
 }
-_WIDTHS = {"bell": 0.25, "bireal": 1.0, "clipped": 1.0, "sigmoid": 1.0}
+WIDTHS = {"bell": 0.25, "bireal": 1.0, "clipped": 1.0, "sigmoid": 1.0}
+"""Temperatures of the surrogates that have one, where nobody says another."""
 SURROGATES = tuple(_MAKERS)
 """Names of the surrogates."""
 
@@ -316,8 +317,8 @@ def _binary(
 def _make(name: str, surrogate: str, temperature: Any, options: Mapping[str, Any]) -> Surrogate:
     check_choice(name, "surrogate", surrogate, SURROGATES)
     given = check_options(name, surrogate, {"temperature": temperature, **options}, _OWNERS, "surrogate")
-    if surrogate in _WIDTHS:
-        given["temperature"] = resolve_temperature(temperature, _WIDTHS[surrogate], check=False)
+    if surrogate in WIDTHS:
+        given["temperature"] = resolve_temperature(temperature, WIDTHS[surrogate], check=False)
         check_level(name, given["temperature"])
     return _MAKERS[surrogate](**given)
 

@@ -8,6 +8,9 @@ from typing import Any
 _HOMES = {
     "ChaosReport": "hardgrad.gradients.diagnostics.chaos",
     "ChaosVerdict": "hardgrad.gradients.diagnostics.chaos",
+    "EquilibriumPoint": "hardgrad.gradients.diagnostics.surrogates",
+    "EquilibriumReport": "hardgrad.gradients.diagnostics.surrogates",
+    "EquilibriumVerdict": "hardgrad.gradients.diagnostics.surrogates",
     "GradientCheck": "hardgrad.gradients.diagnostics.gradient_check",
     "GradientVerdict": "hardgrad.gradients.diagnostics.gradient_check",
     "KinkReport": "hardgrad.gradients.diagnostics.kinks",
@@ -24,12 +27,15 @@ _HOMES = {
     "audit_kinks": "hardgrad.gradients.diagnostics.kinks",
     "chaos_report": "hardgrad.gradients.diagnostics.chaos",
     "check_gradient": "hardgrad.gradients.diagnostics.gradient_check",
+    "estimating_error": "hardgrad.gradients.diagnostics.surrogates",
+    "gradient_instability": "hardgrad.gradients.diagnostics.surrogates",
     "l1_path": "hardgrad.gradients.diagnostics.nonsmooth",
     "lyapunov_exponents": "hardgrad.gradients.diagnostics.chaos",
     "nondifferentiable_density_bound": "hardgrad.gradients.diagnostics.kinks",
     "saved_for_backward": "hardgrad.gradients.diagnostics.saved_memory",
     "sharpness": "hardgrad.gradients.diagnostics.nonsmooth",
     "step_floor": "hardgrad.gradients.diagnostics.nonsmooth",
+    "surrogate_equilibrium": "hardgrad.gradients.diagnostics.surrogates",
 }
 __all__ = sorted(_HOMES)
 

@@ -24,3 +24,9 @@ from hardgrad.gradients.diagnostics.report import Report as Report
 from hardgrad.gradients.diagnostics.saved_memory import SavedTensorReport as SavedTensorReport
 from hardgrad.gradients.diagnostics.saved_memory import SavedTensorVerdict as SavedTensorVerdict
 from hardgrad.gradients.diagnostics.saved_memory import saved_for_backward as saved_for_backward
+from hardgrad.gradients.diagnostics.surrogates import EquilibriumPoint as EquilibriumPoint
+from hardgrad.gradients.diagnostics.surrogates import EquilibriumReport as EquilibriumReport
+from hardgrad.gradients.diagnostics.surrogates import EquilibriumVerdict as EquilibriumVerdict
+from hardgrad.gradients.diagnostics.surrogates import estimating_error as estimating_error
+from hardgrad.gradients.diagnostics.surrogates import gradient_instability as gradient_instability
+from hardgrad.gradients.diagnostics.surrogates import surrogate_equilibrium as surrogate_equilibrium
