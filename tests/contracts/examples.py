@@ -607,6 +607,9 @@ def code_contract_examples(kind: str) -> list[Example]:
             lambda *_: [],
         )  # type: ignore[misc]
         for name, artifact in found.items()
+    ]
+
+
 def packed_network_examples() -> list[Example]:
     """Packed networks; see `packed_examples`. There is nothing that they are exported to."""
 

@@ -1,7 +1,4 @@
-"""Few bits a weight: trained soft, shipped packed. Names are imported when they are used, so that artifacts never load torch."""
-"""Bits: binary layers, binary codes and what is read from them. Names are imported when they are used: artifacts load no torch."""
-"""Bits: binary layers, binary codes and what is read from them. Names are imported when used, so that artifacts never load torch."""
-"""Networks and codes of bits: trained soft, shipped packed. Names are imported when they are used, so that artifacts never load torch."""
+"""Networks, matrices and codes of bits: trained soft, shipped packed. Names are imported when they are used: artifacts never load torch."""
 
 from __future__ import annotations
 

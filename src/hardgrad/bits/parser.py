@@ -105,7 +105,11 @@ class BitParser(BaseEstimator):  # type: ignore[misc]
         )  # fmt: skip
         weights = train_scorer(bank, settings, self.device)
         flat = np.concatenate([part.reshape(-1) for part in weights.values()])
-        codes: tuple[NDArray[Any], ...] = tuple(NO_CODES.values())
+        codes: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] = (
+            NO_CODES["code_words"],
+            NO_CODES["code_label"],
+            NO_CODES["code_count"],
+        )
         if self.num_bits is not None:
             self._differences, self._labels = _at_spans(scores_of_all(weights, words), spans, self.num_bits)
             index = HammingIndex.build(self._differences > 0, np.array(classes)[self._labels]).compact()

@@ -173,7 +173,7 @@ class _ParserTask(TrainingTask):
         found = self.chart(scores, lengths)
         present = gold >= 0
         tree = torch.where(present, self.chart.span_scores(scores), 0.0).sum((1, 2))
-        structure = (found.log_partition - tree).sum() / lengths.sum()
+        structure: Tensor = (found.log_partition - tree).sum() / lengths.sum()
         # As many spans outside the trees as there are inside, the likeliest ones: what the chart may take for spans. Trees are learned
         # by their likelihood alone: through the marginals, the hashing loss would rather take spans apart than tell their labels apart.
         likely = found.span_marginals.detach()

@@ -27,9 +27,6 @@ from hardgrad.logic.curriculum import train_on_cube as train_on_cube
 from hardgrad.logic.difficulty import DifficultyReport as DifficultyReport
 from hardgrad.logic.difficulty import cross_predictability as cross_predictability
 from hardgrad.logic.difficulty import influence_gap as influence_gap
-from hardgrad.logic.circuit import Circuit as Circuit
-from hardgrad.logic.circuit_build import NetworkBuilder as NetworkBuilder
-from hardgrad.logic.circuit_model import CircuitModel as CircuitModel
 from hardgrad.logic.gate_ids import Gate as Gate
 from hardgrad.logic.gate_ids import gate_of_word as gate_of_word
 from hardgrad.logic.gate_ids import lut_word as lut_word
