@@ -44,7 +44,7 @@ def evaluate_gates(x: Tensor, wires: Tensor, table: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return interpolate(x, wires, table)
-    result: Tensor = _Gates.apply(x, wires, table)
+    result: Tensor = _Gates.apply(x, wires, table)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -53,7 +53,8 @@ def interpolate(x: Tensor, wires: Tensor, table: Tensor) -> Tensor:
     if len(wires) == 2:
         a, b = x[..., wires[0]], x[..., wires[1]]
         t00, t01, t10, t11 = table.unbind(-1)
-        return (t00 + (t10 - t00) * a) + ((t01 - t00) + (t00 - t01 - t10 + t11) * a) * b
+        pair: Tensor = (t00 + (t10 - t00) * a) + ((t01 - t00) + (t00 - t01 - t10 + t11) * a) * b
+        return pair
     values = table.T.unflatten(0, (2, -1)).movedim(0, -1)  # [rows, gates, 2]
     low, high = values.unbind(-1)
     current = low + x[..., None, wires[0]] * (high - low)

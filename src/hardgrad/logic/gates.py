@@ -81,7 +81,8 @@ def soft_table(weight: Tensor, response: str, temperature: Any = 1.0) -> Tensor:
     # The logit of the table divided by the temperature, without an infinite logit; the table itself at temperature 1.
     table = table.clamp(torch.finfo(table.dtype).tiny, 1.0)
     ones, zeros = table ** (1.0 / temperature), (1.0 - table) ** (1.0 / temperature)
-    return ones / (ones + zeros)
+    sharpened: Tensor = ones / (ones + zeros)
+    return sharpened
 
 
 def hard_table(weight: Tensor, response: str) -> Tensor:
