@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import hardgrad
+from hardgrad.export.compiled_c import has_compiler
 from hardgrad.tabular import Neighbourhood
-from hardgrad.trees.compiled_c import has_compiler
 
 from .conftest import Command, only_json
 

@@ -17,6 +17,7 @@ from category_exports import codes_in_c, codes_in_duckdb
 from sklearn.tree import DecisionTreeClassifier
 
 from hardgrad.core.artifact import Artifact
+from hardgrad.export.compiled_c import compile_shared, has_compiler
 from hardgrad.nn.comparator_network import ComparatorNetwork
 from hardgrad.nn.gated_mlp import GatedMLP
 from hardgrad.tabular.category_table import CategoryTable
@@ -30,7 +31,6 @@ from hardgrad.trees import (
     NearestNeighbourhoodRegressor,
     hybrid_switch,
 )
-from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import ENGINES, check_exactness
 from hardgrad.trees.meta_tree_weights import MetaTreeWeights
 from hardgrad.trees.packing import Packing

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hardgrad.core.errors import ExportError, ParameterError
 from hardgrad.export import c
-from hardgrad.trees.compiled_c import compile_shared, has_compiler
+from hardgrad.export.compiled_c import compile_shared, has_compiler
 
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C compiler on this machine")
 STRICT = ("-std=c99", "-O0", "-Wall", "-Wextra", "-Wpedantic", "-Werror")

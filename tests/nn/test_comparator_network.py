@@ -13,8 +13,8 @@ import pytest
 
 from contracts.examples import run_network_in_c
 from hardgrad.core.errors import ArtifactError, DataError, ParameterError
+from hardgrad.export.compiled_c import has_compiler
 from hardgrad.nn import ComparatorNetwork
-from hardgrad.trees.compiled_c import has_compiler
 
 
 @pytest.mark.parametrize("network", ["odd_even", "bitonic"])

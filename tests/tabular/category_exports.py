@@ -5,10 +5,10 @@ import ctypes
 import numpy as np
 import pyarrow as pa
 
+from hardgrad.export.compiled_c import compile_shared
 from hardgrad.tabular.category_table import CategoryTable
 from hardgrad.tabular.raw import category_text, is_missing, plain_array
 from hardgrad.tabular.schema import TableSchema, encode_column
-from hardgrad.trees.compiled_c import compile_shared
 
 FLAGS = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
 

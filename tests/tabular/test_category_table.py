@@ -7,9 +7,9 @@ import pytest
 from category_exports import codes_in_c, codes_in_duckdb
 
 from hardgrad.core.errors import ArtifactError, ExportError, ParameterError, SchemaError
+from hardgrad.export.compiled_c import has_compiler
 from hardgrad.tabular import CategoricalEncoder, CategoryTable
 from hardgrad.tabular.category_table import category_hash
-from hardgrad.trees.compiled_c import has_compiler
 
 TABLE = {
     "state": np.array(["NY", "TX", None, 'it\'s "é"\\', "", "NY"], dtype=object),

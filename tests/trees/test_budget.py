@@ -10,9 +10,9 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 import hardgrad
 from hardgrad.core.errors import ArtifactError, BudgetError, DataError, ExportError
+from hardgrad.export.compiled_c import compile_shared
 from hardgrad.trees import SoftForestClassifier, SoftForestRegressor
 from hardgrad.trees.budget import Budget, parse_budget
-from hardgrad.trees.compiled_c import compile_shared
 from hardgrad.trees.compression import compress
 from hardgrad.trees.forest_build import forest_from_trees
 from hardgrad.trees.packed import bfloat16, pack, packed_size, size_in_bytes, unpack

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hardgrad.core.errors import ExportError, ParameterError
+from hardgrad.export.compiled_c import has_compiler
 from hardgrad.trees import Forest, exactness
-from hardgrad.trees.compiled_c import has_compiler
 from hardgrad.trees.exactness import ENGINES, ExactCheck, check_exactness, differences, probability_ulp
 from hardgrad.trees.exactness_engines import Answer, Unavailable
 from hardgrad.trees.forest import LEAF

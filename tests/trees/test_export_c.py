@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from hardgrad.core.errors import ExportError, ParameterError
+from hardgrad.export.compiled_c import compile_shared, has_compiler
 from hardgrad.tabular.row_c import row_members
 from hardgrad.tabular.schema import Column, Feature, TableSchema
 from hardgrad.trees import Forest, forest_from_trees
-from hardgrad.trees.compiled_c import compile_shared, has_compiler
 from hardgrad.trees.exactness import differences
 from hardgrad.trees.exactness_compiled import CEngine
 from hardgrad.trees.export_c import to_c

@@ -14,11 +14,11 @@ import pytest
 import hardgrad
 from hardgrad.core.artifact import HEADER_KEY
 from hardgrad.core.errors import ArtifactError, DataError, ParameterError, UnsupportedError
+from hardgrad.export.compiled_c import has_compiler
 from hardgrad.report.context import ReportContext
 from hardgrad.report.page import render_report
 from hardgrad.trees.attribution import attribute
 from hardgrad.trees.cells import cells_of, measure_scales
-from hardgrad.trees.compiled_c import has_compiler
 from hardgrad.trees.compression import compress
 from hardgrad.trees.counterfactual import nearest_counterfactual
 from hardgrad.trees.exactness import check_exactness, differences

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from hardgrad.core import kernels
 from hardgrad.core.errors import DataError, ExportError, ParameterError, SchemaError
-from hardgrad.trees import Forest, forest_from_trees, runtime, runtime_c
-from hardgrad.trees.compiled_c import has_compiler
+from hardgrad.export.compiled_c import has_compiler
+from hardgrad.trees import Forest, forest_from_trees, runtime_c
 from hardgrad.trees.probe import generate_rows, random_forest
-from hardgrad.trees.runtime import effective_jobs, prepare
+from hardgrad.trees.runtime import prepare
 from hardgrad.trees.runtime_tables import MAX_TEST_LEAVES, build_tables
 
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C compiler on this machine")
@@ -227,16 +227,6 @@ def test_threads_may_share_a_runtime(engine):
     assert wrong == []
 
 
-def test_a_forked_process_starts_its_own_threads(monkeypatch):
-    mine = runtime._pool()
-    assert runtime._pool() is mine
-    monkeypatch.setattr(runtime.os, "getpid", lambda: -5)
-    theirs = runtime._pool()
-    assert theirs is not mine
-    theirs.shutdown()
-    runtime._pools.clear()
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_more_thresholds_than_16_bits_can_rank(engine):
     trees = [ladder(250) for _ in range(270)]
@@ -273,11 +263,6 @@ def test_unknown_engine_and_jobs():
         prepare(FORESTS["one split"], "fortran")
     with pytest.raises(ParameterError, match="n_jobs=0"):
         prepare(FORESTS["one split"], "numpy", n_jobs=0)
-
-
-def test_jobs_are_those_of_scikit_learn(monkeypatch):
-    monkeypatch.setattr(runtime, "_processors", lambda: 4)
-    assert [effective_jobs(n) for n in (None, 1, 7, -1, -2, -9)] == [1, 1, 7, 4, 3, 1]
 
 
 def test_no_compiler(monkeypatch):

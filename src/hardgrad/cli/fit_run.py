@@ -278,7 +278,7 @@ def compiled_check(
     """Compile the C of a model (see `TableModel.exports`) and compare its raw scores with the reference, bit for bit."""
     import ctypes
 
-    from hardgrad.trees.compiled_c import compile_shared, has_compiler
+    from hardgrad.export.compiled_c import compile_shared, has_compiler
     from hardgrad.trees.exactness import ExactCheck
 
     if not has_compiler():

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad.export.compiled_c import DEFAULT_FLAGS, compile_shared
 from hardgrad.tabular.row_c import row_members
 from hardgrad.tabular.schema import Column, category_text
-from hardgrad.trees.compiled_c import DEFAULT_FLAGS, compile_shared
 from hardgrad.trees.exactness_engines import Answer, Unavailable
 from hardgrad.trees.export_c import to_c
 from hardgrad.trees.export_javascript import to_javascript

@@ -1,21 +1,19 @@
 """prepare(forest, engine) -> Runtime: a handle that scores fast and equals `Forest` bit for bit.
 
 The engines are in `runtime_c` (system compiler), `runtime_numba` and `runtime_numpy`; all walk the tables of `runtime_tables`.
-Here are the choice of an engine, the checks of the input and the threads. Never imports torch.
+Here are the choice of an engine and the checks of the input. Never imports torch.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ExportError, ParameterError, SchemaError
+from hardgrad.core.threads import effective_jobs, in_blocks
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.forest_sums import require_present
 
@@ -127,17 +125,7 @@ class Runtime:
         out: NDArray[Any],
     ) -> None:
         """Call `run` on as many blocks of rows as there are threads; this thread takes the first."""
-        threads = min(self.n_jobs, len(X) // ROWS_A_THREAD)
-        if threads <= 1:
-            run(X, out)
-            return
-        bounds = [len(X) * k // threads for k in range(threads + 1)]
-        waiting = [_pool().submit(run, X[a:b], out[a:b]) for a, b in pairwise(bounds[1:])]
-        try:
-            run(X[: bounds[1]], out[: bounds[1]])
-        finally:
-            for block in waiting:
-                block.result()
+        in_blocks(lambda a, b: run(X[a:b], out[a:b]), len(X), min(self.n_jobs, len(X) // ROWS_A_THREAD))
 
     def __repr__(self) -> str:
         return f"Runtime({self.forest!r}, engine={self.engine!r}, n_jobs={self.n_jobs})"
@@ -203,34 +191,3 @@ def _kernel(forest: Forest, engine: str) -> Kernel:
         ) from error
     tables = build_tables(forest)
     return NumbaWeightedKernel(tables) if tables.is_weighted else NumbaKernel(tables)
-
-
-def effective_jobs(n_jobs: int | None) -> int:
-    """Return the number of threads that scikit-learn's `n_jobs` means: None is 1, -1 all processors, -2 all but one.
-
-    >>> effective_jobs(3), effective_jobs(None)
-    (3, 1)
-    """
-    if n_jobs is None:
-        return 1
-    if n_jobs == 0:
-        raise ParameterError("got n_jobs=0; expected a number of threads, or -1 for all processors.")
-    return n_jobs if n_jobs > 0 else max(1, _processors() + 1 + n_jobs)
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-_pools: dict[int, ThreadPoolExecutor] = {}
-
-
-def _pool() -> ThreadPoolExecutor:
-    """The threads of this process, started when first used; a forked child starts its own, because threads do not survive a fork."""
-    process = os.getpid()
-    if process not in _pools:
-        _pools.clear()
-        _pools[process] = ThreadPoolExecutor(max_workers=_processors(), thread_name_prefix="hardgrad")
-    return _pools[process]

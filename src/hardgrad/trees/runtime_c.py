@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ExportError
-from hardgrad.trees.compiled_c import compile_shared
+from hardgrad.export.compiled_c import compile_shared
 from hardgrad.trees.runtime_tables import Tables
 
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off")

@@ -1,7 +1,6 @@
-"""C source -> a loaded shared library, compiled once and cached. Knows the system's C compiler and nothing
-about forests.
+"""C source -> a loaded shared library, compiled once and cached. Knows the system's C compiler and nothing about models.
 
-Used where exported C is run from Python: the exactness checks and the compiled runtime. Never imports torch.
+Used where exported C is run from Python: checks of exports, and compiled runtimes. Never imports torch.
 """
 
 from __future__ import annotations

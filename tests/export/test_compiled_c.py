@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hardgrad.core.errors import ExportError
-from hardgrad.trees import compiled_c
-from hardgrad.trees.compiled_c import cache_folder, compile_shared, find_compiler, has_compiler
+from hardgrad.export import compiled_c
+from hardgrad.export.compiled_c import cache_folder, compile_shared, find_compiler, has_compiler
 
 needs_compiler = pytest.mark.skipif(not has_compiler(), reason="no C compiler on this machine")
 SOURCE = "int seven(void) { return 7; }"
