@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hardgrad.core.threads import in_blocks
 from hardgrad.functional.operands import reads_are_cheap
 
 COMPILED_SIZE = 1 << 14
@@ -61,7 +61,8 @@ def interpolate(x: Tensor, wires: Tensor, table: Tensor) -> Tensor:
     for wire in wires[1:]:
         low, high = current.unflatten(-2, (2, -1)).unbind(-3)
         current = low + x[..., None, wire] * (high - low)
-    return current.squeeze(-2)
+    answers: Tensor = current.squeeze(-2)
+    return answers
 
 
 class _Gates(torch.autograd.Function):
@@ -146,16 +147,9 @@ def _backward(
 
 def _share_samples(work: Callable[[int, int], object], samples: int, block: int) -> None:
     """Do the work on ranges of samples that begin at whole blocks, on as many threads as torch would take."""
-    threads = torch.get_num_threads()
-    step = block * max(1, min(BLOCKS_AT_ONCE, -(-samples // (block * threads))))
-    ranges = [(first, min(first + step, samples)) for first in range(0, samples, step)]
-    if threads == 1 or len(ranges) == 1:
-        for one in ranges:
-            work(*one)
-    else:
-        list(_threads(threads).map(lambda one: work(*one), ranges))
 
+    def in_passes(start: int, stop: int) -> None:
+        for first in range(start, stop, BLOCKS_AT_ONCE * block):
+            work(first, min(first + BLOCKS_AT_ONCE * block, stop))
 
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="gates")
+    in_blocks(in_passes, samples, torch.get_num_threads(), multiple=block)
