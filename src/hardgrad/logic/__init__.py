@@ -6,10 +6,30 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "CircuitWriter": "hardgrad.logic.lut",
+    "CodebookHead": "hardgrad.logic.heads",
+    "ExactLogicLayer": "hardgrad.logic.layers",
     "Gate": "hardgrad.logic.gate_ids",
+    "GroupSum": "hardgrad.logic.heads",
+    "LearnableWiring": "hardgrad.logic.wiring",
+    "LogicConv2d": "hardgrad.logic.convolution",
+    "LogicLayer": "hardgrad.logic.layers",
+    "LogicNetwork": "hardgrad.logic.network",
+    "OrPool2d": "hardgrad.logic.convolution",
+    "ThresholdSum": "hardgrad.logic.heads",
+    "WeightedGroupSum": "hardgrad.logic.heads",
+    "evaluate_gates": "hardgrad.logic.gate_evaluation",
     "gate_of_word": "hardgrad.logic.gate_ids",
+    "hard_table": "hardgrad.logic.gates",
+    "initial_weights": "hardgrad.logic.initialisation",
+    "input_wise_to_softmax": "hardgrad.logic.gates",
     "lut_word": "hardgrad.logic.gate_ids",
+    "random_wiring": "hardgrad.logic.wiring",
+    "soft_table": "hardgrad.logic.gates",
+    "softmax_to_input_wise": "hardgrad.logic.gates",
+    "suggest_tau": "hardgrad.logic.heads",
     "truth_rows": "hardgrad.logic.gate_ids",
+    "unique_wiring": "hardgrad.logic.wiring",
 }
 __all__ = sorted(_HOMES)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hardgrad.core.errors import ParameterError
-from hardgrad.functional.operands import check_choice
+from hardgrad.functional.operands import check_choice, reads_are_cheap
 from hardgrad.logic.gate_ids import MAX_FAN_IN, TRUTH_TABLES
 
 RESPONSES = ("sine", "sigmoid", "softmax")
@@ -78,11 +78,18 @@ def soft_table(weight: Tensor, response: str, temperature: Any = 1.0) -> Tensor:
     if response == "sigmoid":
         return torch.sigmoid(weight / temperature)
     table = 0.5 + 0.5 * torch.sin(weight)
-    # The logit of the table divided by the temperature, without an infinite logit; the table itself at temperature 1.
-    table = table.clamp(torch.finfo(table.dtype).tiny, 1.0)
-    ones, zeros = table ** (1.0 / temperature), (1.0 - table) ** (1.0 / temperature)
-    sharpened: Tensor = ones / (ones + zeros)
-    return sharpened
+    if _is_one(temperature):
+        return table
+    least = torch.finfo(table.dtype).tiny
+    logit = table.clamp_min(least).log() - (1.0 - table).clamp_min(least).log()
+    return torch.sigmoid(logit / temperature)
+
+
+def _is_one(temperature: Any) -> bool:
+    """Tell whether nothing is to be divided by, where that can be seen."""
+    if isinstance(temperature, Tensor) and (temperature.requires_grad or not reads_are_cheap(temperature)):
+        return False
+    return bool(temperature == 1.0)
 
 
 def hard_table(weight: Tensor, response: str) -> Tensor:
