@@ -46,6 +46,8 @@ REPRODUCTIONS = (
     "implicit-differentiation",
     "implicit-hyperparameters",
     "kink-audit",
+    "light-logic-gates",
+    "logic-gate-networks",
     "memory-saving",
     "meta-tree",
     "monotonic-sorting",
