@@ -7,6 +7,8 @@ from hardgrad.core import registry
 ARTIFACTS = {
     "branch-tree": "hardgrad.trees.branch_tree:BranchTree",
     "category-table": "hardgrad.tabular.category_table:CategoryTable",
+    "circuit": "hardgrad.logic.circuit:Circuit",
+    "circuit-model": "hardgrad.logic.circuit_model:CircuitModel",
     "comparator-network": "hardgrad.nn.comparator_network:ComparatorNetwork",
     "forest": "hardgrad.trees.forest:Forest",
     "gated-mlp": "hardgrad.nn.gated_mlp:GatedMLP",

@@ -1,0 +1,267 @@
+"""CircuitModel: compares the features of a table with thresholds, runs a circuit and counts its outputs. Never imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardgrad.core.errors import ArtifactError, DataError, ExportError, SchemaError
+from hardgrad.logic.circuit import Bits, Circuit
+from hardgrad.logic.counting import make_groups
+from hardgrad.logic.program import without_unused_inputs
+from hardgrad.tabular.schema import TableSchema
+from hardgrad.tabular.table_model import Label, Link, TableModel, Task
+
+Floats = NDArray[np.float64]
+ROWS_AT_ONCE = 1 << 15
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitModel(TableModel, kind="circuit-model"):
+    """Predicts by bits: features above thresholds are inputs of a circuit, and the outputs of each group that are 1 are counted.
+
+    Bit i is `X[:, bit_feature[i]] > bit_threshold[i]`; where the threshold is NaN, it says whether the feature is missing. Raw score k is
+    `offset[k] + scale[k] * count[k]`, where count k is the sum of the weights of the outputs of group k that are 1.
+
+    Parameters
+    ----------
+    schema, link, task, classes, target : see `TableModel`.
+    bit_feature : int32 [bits], the feature that a bit tests; bit_threshold : float64 [bits].
+    gates, left, right, outputs : see `Circuit`, whose inputs are the bits.
+    group : int32 [outputs], the raw score that an output counts for; weight : int32 [outputs], how many times, 0 or more.
+    offset, scale : float64 [scores].
+    """
+
+    schema: TableSchema
+    link: Link
+    task: Task
+    classes: tuple[Label, ...]
+    target: str
+    bit_feature: NDArray[np.int32]
+    bit_threshold: Floats
+    gates: NDArray[np.uint8]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    outputs: NDArray[np.int32]
+    group: NDArray[np.int32]
+    weight: NDArray[np.int32]
+    offset: Floats
+    scale: Floats
+
+    def __post_init__(self) -> None:
+        for name, kind in (
+            ("bit_feature", np.int32), ("bit_threshold", np.float64), ("group", np.int32), ("weight", np.int32),
+            ("offset", np.float64), ("scale", np.float64),
+        ):  # fmt: skip
+            array = getattr(self, name)
+            if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != 1:
+                raise ArtifactError(
+                    f"circuit model array {name!r} must be {np.dtype(kind)} with 1 dimension."
+                )
+        if (
+            len(self.bit_feature) != len(self.bit_threshold)
+            or len(self.group) != len(self.weight)
+            or len(self.offset) != len(self.scale)
+        ):
+            raise ArtifactError(
+                "a circuit model needs one threshold a bit, one weight a group and one scale an offset."
+            )
+        if len(self.bit_feature) and (
+            self.bit_feature.min() < 0 or self.bit_feature.max() >= self.n_features
+        ):
+            raise ArtifactError(f"a circuit model tests a feature outside 0 .. {self.n_features - 1}.")
+        if not (np.isfinite(self.offset).all() and np.isfinite(self.scale).all()):
+            raise ArtifactError("a circuit model has an offset or a scale that is not finite.")
+        if len(self.group) != len(self.outputs):
+            raise ArtifactError(
+                f"a circuit model has {len(self.group)} groups for {len(self.outputs)} outputs; expected one an output."
+            )
+        expected = (
+            {"softmax": len(self.classes), "identity": len(self.classes), "sigmoid": 1}[self.link]
+            if self.classes
+            else self.n_outputs
+        )
+        if (
+            self.n_outputs != expected
+            or self.n_outputs < 1
+            or (self.link == "sigmoid" and len(self.classes) != 2)
+        ):
+            raise ArtifactError(
+                f"a circuit model with {len(self.classes)} classes and link {self.link!r} has {self.n_outputs} scores; expected {expected}."
+            )
+        self.freeze()
+        make_groups(self.group, self.weight, self.n_outputs)
+        self.circuit  # noqa: B018  checks the arrays of the circuit
+
+    @classmethod
+    def of(cls, circuit: Circuit, **fields: Any) -> Self:
+        """Return the model of a circuit and of the other fields; weights are 1 where there are none."""
+        fields.setdefault("weight", np.ones(circuit.n_outputs, np.int32))
+        return cls(
+            gates=circuit.gates, left=circuit.left, right=circuit.right, outputs=circuit.outputs, **fields
+        )
+
+    @cached_property
+    def circuit(self) -> Circuit:
+        """The circuit; its inputs are named by what they test."""
+        return Circuit(self.gates, self.left, self.right, self.outputs, len(self.bit_feature), self.bit_names)
+
+    @cached_property
+    def bit_names(self) -> tuple[str, ...]:
+        """What each bit tests, as text; names that would be the same get their number."""
+        names = [feature.name for feature in self.schema.features]
+        texts = [
+            f"{names[f]} is missing" if np.isnan(t) else f"{names[f]} > {t!r}"
+            for f, t in zip(self.bit_feature.tolist(), self.bit_threshold.tolist(), strict=True)
+        ]
+        seen: set[str] = set()
+        for place, text in enumerate(texts):
+            texts[place] = text if text not in seen else f"{text} ({place})"
+            seen.add(texts[place])
+        return tuple(texts)
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of raw scores a row."""
+        return len(self.offset)
+
+    @property
+    def counts_decide(self) -> bool:
+        """Whether the largest count is the largest score: all scores have one offset and one positive scale."""
+        return self.n_outputs > 1 and bool(
+            (self.offset == self.offset[0]).all()
+            and (self.scale == self.scale[0]).all()
+            and self.scale[0] > 0
+        )
+
+    # --- answers -------------------------------------------------------------------------------------------------------------
+    def bits(self, X: Floats) -> Bits:
+        """Return the inputs of the circuit, bool [n, bits], of an encoded matrix X [n, features].
+
+        Raises
+        ------
+        SchemaError : another number of features. DataError : a feature is missing in a row, and no bit asks whether it is.
+        """
+        X = np.asarray(X, dtype=np.float64)
+        if X.ndim != 2 or X.shape[1] != self.n_features:
+            raise SchemaError(
+                f"got an encoded matrix of shape {X.shape}; the model expects [n, {self.n_features}], one column a feature."
+            )
+        missing = np.isnan(X)
+        if missing.any():
+            self._require_present(missing)
+        asks = np.isnan(self.bit_threshold)
+        found = X[:, self.bit_feature] > self.bit_threshold
+        found[:, asks] = missing[:, self.bit_feature[asks]]
+        return np.asarray(found)
+
+    def _require_present(self, missing: Bits) -> None:
+        asked = np.isin(np.arange(self.n_features), self.bit_feature[np.isnan(self.bit_threshold)])
+        used = np.isin(np.arange(self.n_features), self.bit_feature)
+        wrong = missing & (used & ~asked)
+        if wrong.any():
+            row, feature = (int(place) for place in np.argwhere(wrong)[0])
+            raise DataError(
+                f"feature {self.schema.features[feature].name!r} is missing in row {row}; the model learned from rows where it never was. "
+                "Fill it, or train with missing values in that column."
+            )
+
+    def predict_raw_encoded(self, X: Floats) -> Floats:
+        """Return the raw scores, float64 [n, scores], of an encoded matrix X [n, features]."""
+        return self.runtime("numpy").predict_raw_encoded(X)
+
+    def runtime(self, engine: str = "auto", *, n_jobs: int = 1) -> CircuitModelRuntime:
+        """Return a fast handle that gives the same bits (see `hardgrad.logic.runtime.prepare`)."""
+        return CircuitModelRuntime(self, engine, n_jobs)
+
+    def used_features(self) -> NDArray[np.int64]:
+        """Return the numbers of the features that an output depends on, sorted."""
+        return np.unique(self.bit_feature[self.circuit.program.input_wire]).astype(np.int64)
+
+    def sizes(self) -> list[tuple[int, str]]:
+        """Return the numbers of gates, levels, bits and bytes."""
+        circuit = self.circuit
+        return [
+            (circuit.n_gates, "gate"),
+            (circuit.depth, "level"),
+            (circuit.n_inputs, "bit"),
+            *super().sizes(),
+        ]
+
+    def simplify(self) -> Self:
+        """Return the same model with a simplified circuit, bits that nothing reads left out."""
+        small, used = without_unused_inputs(self.circuit.simplify())
+        return type(self).of(
+            small, schema=self.schema, link=self.link, task=self.task, classes=self.classes, target=self.target,
+            bit_feature=self.bit_feature[used], bit_threshold=self.bit_threshold[used], group=self.group, weight=self.weight,
+            offset=self.offset, scale=self.scale,
+        )  # fmt: skip
+
+    # --- other forms ---------------------------------------------------------------------------------------------------------
+    def exports(self) -> dict[str, str]:
+        """Return C, Verilog of the circuit with its counts, and SQL where the circuit is small."""
+        from hardgrad.logic.circuit_model_export import to_c, to_sql, to_verilog
+
+        code = to_c(self, "model")
+        found = {"model.h": code.header, "model.c": code.source, "model.v": to_verilog(self, "model").source}
+        try:
+            found["model.sql"] = to_sql(self)
+        except ExportError:
+            return found
+        return found
+
+
+class CircuitModelRuntime:
+    """A prepared circuit model: answers as the model does, bit for bit."""
+
+    def __init__(self, model: CircuitModel, engine: str, n_jobs: int) -> None:
+        from hardgrad.logic.runtime import prepare
+
+        self.model = model
+        self.circuit = prepare(
+            model.circuit,
+            engine,
+            n_jobs=n_jobs,
+            group=model.group,
+            weight=model.weight,
+            n_groups=model.n_outputs,
+        )
+
+    @property
+    def engine(self) -> str:
+        """The engine in use (see `CircuitRuntime.engine`)."""
+        return self.circuit.engine
+
+    def predict_raw(self, table: Any) -> Floats:
+        """Return the raw scores, float64 [n, scores], of raw columns."""
+        return self.predict_raw_encoded(self.model.encode(table))
+
+    def predict_proba(self, table: Any) -> Floats:
+        """Return class probabilities [n, classes]. Raises `DataError` for a regression."""
+        return self.model.raw_to_proba(self.predict_raw(table))
+
+    def predict(self, table: Any) -> NDArray[Any]:
+        """Return class labels or values (see `TableModel.predict`)."""
+        return self.predict_encoded(self.model.encode(table))
+
+    def predict_encoded(self, X: Floats) -> NDArray[Any]:
+        """`predict` for an encoded matrix [n, features]; where counts decide, no score is computed."""
+        model = self.model
+        if model.task != "classification" or not model.counts_decide:
+            return model.raw_to_prediction(self.predict_raw_encoded(X))
+        parts = [self.circuit.winners(model.bits(part)) for part in _parts(X)]
+        return model.class_array[np.concatenate(parts)]
+
+    def predict_raw_encoded(self, X: Floats) -> Floats:
+        """Return the raw scores of an encoded matrix X [n, features]."""
+        counts = np.concatenate([self.circuit.counts(self.model.bits(part)) for part in _parts(X)])
+        return self.model.offset + self.model.scale * counts
+
+
+def _parts(X: Floats) -> list[Floats]:
+    """Rows in blocks whose bits fit in memory; at least one block."""
+    return [X[start : start + ROWS_AT_ONCE] for start in range(0, max(len(X), 1), ROWS_AT_ONCE)]

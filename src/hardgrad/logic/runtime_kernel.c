@@ -1,0 +1,178 @@
+/* Runs any circuit: compiled once a machine. A vector is 512 rows; processors without such registers use several smaller ones. */
+#include <stdint.h>
+#include <string.h>
+
+typedef uint64_t vector __attribute__((vector_size(64), aligned(64)));
+
+#define MOST_PLANES 32
+
+/* Field by field what runtime_c.py fills in. */
+typedef struct {
+    int64_t n_gates, n_used, n_outputs, n_inputs, n_groups, n_shifts, n_planes, n_index;
+    const uint8_t *gate;
+    const int32_t *left, *right, *target, *input_wire, *input_place, *output_place;
+    const uint64_t *masks;       /* [16][4], c0 to c3 of every gate */
+    const int32_t *member;       /* places to be counted, by group and by bit of their weight */
+    const int32_t *member_start; /* [groups * shifts + 1] */
+} program_t;
+
+/* Every gate is c0 ^ c1 a ^ c2 b ^ c3 ab: no branch depends on it. */
+#define GATES(WIDTH)                                                                                                   \
+    static void gates_##WIDTH(const program_t *p, vector *state)                                                       \
+    {                                                                                                                  \
+        for (int64_t g = 0; g < p->n_gates; g++) {                                                                     \
+            const uint64_t *m = p->masks + 4 * p->gate[g];                                                             \
+            const vector c0 = m[0] - (vector){0}, c1 = m[1] - (vector){0}, c2 = m[2] - (vector){0},                    \
+                         c3 = m[3] - (vector){0};                                                                      \
+            const vector *a = state + (int64_t)p->left[g] * WIDTH, *b = state + (int64_t)p->right[g] * WIDTH;          \
+            vector *r = state + (int64_t)p->target[g] * WIDTH;                                                         \
+            for (int w = 0; w < WIDTH; w++)                                                                            \
+                r[w] = ((c1 ^ (c3 & b[w])) & a[w]) ^ ((c2 & b[w]) ^ c0);                                               \
+        }                                                                                                              \
+    }
+GATES(1)
+GATES(2)
+GATES(4)
+GATES(8)
+
+static void run_gates(const program_t *p, vector *state, int64_t width)
+{
+    switch (width) {
+    case 1: gates_1(p, state); break;
+    case 2: gates_2(p, state); break;
+    case 4: gates_4(p, state); break;
+    default: gates_8(p, state); break;
+    }
+}
+
+/* At most 64 rows of bytes 0 and 1 -> word `at` of every input. In between, `octets` [8][inputs] holds eight rows a byte. */
+static void pack_tile(const program_t *p, const uint8_t *restrict rows, int64_t count, uint64_t *state, int64_t lanes,
+                      int64_t at, uint8_t *restrict octets, uint64_t *restrict tile)
+{
+    const int64_t n = p->n_inputs;
+    memset(octets, 0, (size_t)(8 * n));
+    for (int64_t r = count - 1; r >= 0; r--) {
+        uint8_t *restrict into = octets + (r >> 3) * n;
+        const uint8_t *restrict row = rows + r * n;
+        for (int64_t c = 0; c < n; c++)
+            into[c] = (uint8_t)(into[c] + into[c]) | row[c];
+    }
+    for (int64_t c = 0; c < n; c++) {
+        uint64_t word = 0;
+        for (int k = 0; k < 8; k++)
+            word |= (uint64_t)octets[k * n + c] << (8 * k);
+        tile[c] = word;
+    }
+    for (int64_t i = 0; i < p->n_used; i++)
+        state[p->input_place[i] * lanes + at] = tile[p->input_wire[i]];
+}
+
+static void ripple(vector *planes, int64_t from, int64_t to, vector carry)
+{
+    for (int64_t k = from; k < to; k++) {
+        const vector next = planes[k] & carry;
+        planes[k] ^= carry;
+        carry = next;
+    }
+}
+
+/* How many members of a group are 1, weighted, in each of 512 rows: as planes of bits, by carry-save adders. */
+static void count_group(const program_t *p, const vector *state, int64_t width, int64_t w, int64_t group, vector *planes)
+{
+    for (int64_t k = 0; k < p->n_planes; k++)
+        planes[k] = (vector){0};
+    for (int64_t shift = 0; shift < p->n_shifts; shift++) {
+        const int32_t *start = p->member_start + group * p->n_shifts + shift;
+        int64_t m = start[0];
+        if (shift + 2 <= p->n_planes) {
+            vector ones = planes[shift], twos = planes[shift + 1];
+            for (; m + 4 <= start[1]; m += 4) {
+                const vector a = state[p->member[m] * width + w], b = state[p->member[m + 1] * width + w],
+                             c = state[p->member[m + 2] * width + w], d = state[p->member[m + 3] * width + w];
+                const vector first = (a & b) | (ones & (a ^ b)), s = ones ^ a ^ b;
+                const vector second = (c & d) | (s & (c ^ d));
+                const vector fours = (first & second) | (twos & (first ^ second));
+                ones = s ^ c ^ d;
+                twos = twos ^ first ^ second;
+                ripple(planes, shift + 2, p->n_planes, fours);
+            }
+            planes[shift] = ones;
+            planes[shift + 1] = twos;
+        }
+        for (; m < start[1]; m++)
+            ripple(planes, shift, p->n_planes, state[p->member[m] * width + w]);
+    }
+}
+
+/* The first group with the largest count, in bits of its number. */
+static void keep_larger(const program_t *p, const vector *planes, vector *best, vector *index, int64_t group)
+{
+    vector more = {0}, less = {0};
+    for (int64_t k = p->n_planes - 1; k >= 0; k--) {
+        more |= planes[k] & ~best[k] & ~less;
+        less |= ~planes[k] & best[k] & ~more;
+    }
+    for (int64_t k = 0; k < p->n_planes; k++)
+        best[k] = (more & planes[k]) | (~more & best[k]);
+    for (int64_t j = 0; j < p->n_index; j++)
+        index[j] = group >> j & 1 ? index[j] | more : index[j] & ~more;
+}
+
+static void spread(const vector *planes, int64_t n_planes, int32_t *into, int64_t stride, int64_t rows)
+{
+    for (int64_t first = 0; first < rows; first += 64) {
+        const int64_t count = rows - first < 64 ? rows - first : 64;
+        int32_t number[64] = {0};
+        for (int64_t k = 0; k < n_planes; k++) {
+            const uint64_t word = planes[k][first >> 6];
+            for (int i = 0; i < 64; i++)
+                number[i] |= (int32_t)((word >> i & 1) << k);
+        }
+        for (int64_t i = 0; i < count; i++)
+            into[(first + i) * stride] = number[i];
+    }
+}
+
+static void write_counts(const program_t *p, const vector *state, int64_t width, int64_t row, int64_t n_rows, int32_t *counts,
+                         int32_t *winner)
+{
+    for (int64_t w = 0; w < width && row < n_rows; w++, row += 512) {
+        const int64_t rows = n_rows - row < 512 ? n_rows - row : 512;
+        vector planes[MOST_PLANES], best[MOST_PLANES] = {0}, index[MOST_PLANES] = {0};
+        for (int64_t group = 0; group < p->n_groups; group++) {
+            count_group(p, state, width, w, group, planes);
+            if (counts)
+                spread(planes, p->n_planes, counts + row * p->n_groups + group, p->n_groups, rows);
+            if (winner)
+                keep_larger(p, planes, best, index, group);
+        }
+        if (winner)
+            spread(index, p->n_index, winner + row, 1, rows);
+    }
+}
+
+/* Words start..stop. In: packed [inputs, words], or rows [n_rows, inputs] of bytes 0 and 1. Out: packed [outputs, words], counts
+   [n_rows, groups], winner [n_rows]; what is null is not asked for. A block has `width` vectors (1, 2, 4 or 8). */
+void hardgrad_run_circuit(const program_t *p, const uint64_t *in, const uint8_t *rows, uint64_t *out, int32_t *counts,
+                          int32_t *winner, int64_t n_rows, int64_t words, int64_t start, int64_t stop, int64_t width,
+                          vector *state, uint8_t *octets, uint64_t *tile)
+{
+    const int64_t lanes = 8 * width;
+    for (int64_t first = start; first < stop; first += lanes) {
+        const int64_t count = stop - first < lanes ? stop - first : lanes;
+        if (in)
+            for (int64_t i = 0; i < p->n_used; i++)
+                memcpy(state + p->input_place[i] * width, in + p->input_wire[i] * words + first, 8 * (size_t)count);
+        else
+            for (int64_t w = 0; w < count; w++) {
+                const int64_t row = 64 * (first + w), left = n_rows - row;
+                pack_tile(p, rows + row * p->n_inputs, left < 64 ? left : 64, (uint64_t *)state, lanes, w, octets, tile);
+            }
+        run_gates(p, state, width);
+        if (out)
+            for (int64_t o = 0; o < p->n_outputs; o++)
+                memcpy(out + o * words + first, state + p->output_place[o] * width, 8 * (size_t)count);
+        if (counts || winner)
+            write_counts(p, state, width, 64 * first, n_rows < 64 * stop ? n_rows : 64 * stop, counts, winner);
+    }
+}
