@@ -1,0 +1,34 @@
+"""The names of hardgrad.logic and where they are defined; made by `make stubs`."""
+
+from hardgrad.logic.circuit import Circuit as Circuit
+from hardgrad.logic.circuit_build import NetworkBuilder as NetworkBuilder
+from hardgrad.logic.circuit_model import CircuitModel as CircuitModel
+from hardgrad.logic.convolution import LogicConv2d as LogicConv2d
+from hardgrad.logic.convolution import OrPool2d as OrPool2d
+from hardgrad.logic.equivalence import EquivalenceResult as EquivalenceResult
+from hardgrad.logic.equivalence import equivalence as equivalence
+from hardgrad.logic.gate_evaluation import evaluate_gates as evaluate_gates
+from hardgrad.logic.gate_ids import Gate as Gate
+from hardgrad.logic.gate_ids import gate_of_word as gate_of_word
+from hardgrad.logic.gate_ids import lut_word as lut_word
+from hardgrad.logic.gate_ids import truth_rows as truth_rows
+from hardgrad.logic.gates import hard_table as hard_table
+from hardgrad.logic.gates import input_wise_to_softmax as input_wise_to_softmax
+from hardgrad.logic.gates import soft_table as soft_table
+from hardgrad.logic.gates import softmax_to_input_wise as softmax_to_input_wise
+from hardgrad.logic.heads import CodebookHead as CodebookHead
+from hardgrad.logic.heads import GroupSum as GroupSum
+from hardgrad.logic.heads import ThresholdSum as ThresholdSum
+from hardgrad.logic.heads import WeightedGroupSum as WeightedGroupSum
+from hardgrad.logic.heads import suggest_tau as suggest_tau
+from hardgrad.logic.initialisation import initial_weights as initial_weights
+from hardgrad.logic.layers import ExactLogicLayer as ExactLogicLayer
+from hardgrad.logic.layers import LogicLayer as LogicLayer
+from hardgrad.logic.lut import CircuitWriter as CircuitWriter
+from hardgrad.logic.network import LogicNetwork as LogicNetwork
+from hardgrad.logic.runtime import CircuitRuntime as CircuitRuntime
+from hardgrad.logic.runtime import prepare as prepare
+from hardgrad.logic.simplify import simplify as simplify
+from hardgrad.logic.wiring import LearnableWiring as LearnableWiring
+from hardgrad.logic.wiring import random_wiring as random_wiring
+from hardgrad.logic.wiring import unique_wiring as unique_wiring
