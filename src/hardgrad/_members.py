@@ -22,6 +22,8 @@ ARTIFACTS = {
 ESTIMATORS = {
     "DistilledTreeClassifier": "hardgrad.trees.distillation:DistilledTreeClassifier",
     "ID3Tree": "hardgrad.trees.multipath:ID3Tree",
+    "LogicGateClassifier": "hardgrad.logic.estimators:LogicGateClassifier",
+    "LogicGateRegressor": "hardgrad.logic.estimators:LogicGateRegressor",
     "MemoryForestClassifier": "hardgrad.trees.memory_estimator:MemoryForestClassifier",
     "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
     "MultiPathTreePredictor": "hardgrad.trees.multipath:MultiPathTreePredictor",

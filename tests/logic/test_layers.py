@@ -68,7 +68,11 @@ def test_temperature_sharpens_and_crosses_no_half(response):
 
 
 def test_a_table_entry_of_one_half_is_a_one():
-    assert hard_table(torch.zeros(4), "sine").tolist() == hard_table(torch.zeros(4), "sigmoid").tolist() == [1.0] * 4
+    assert (
+        hard_table(torch.zeros(4), "sine").tolist()
+        == hard_table(torch.zeros(4), "sigmoid").tolist()
+        == [1.0] * 4
+    )
     assert hard_table(torch.zeros(16), "softmax").tolist() == [0.0] * 4  # the first of equals
 
 
@@ -95,7 +99,9 @@ def test_residual_gates_of_more_inputs_hand_on_the_first(fan_in):
 
 
 # Wiring.
-@pytest.mark.parametrize(("inputs", "gates", "fan_in"), [(2, 5, 2), (5, 40, 2), (3, 7, 3), (7, 30, 6), (9, 40, 4)])
+@pytest.mark.parametrize(
+    ("inputs", "gates", "fan_in"), [(2, 5, 2), (5, 40, 2), (3, 7, 3), (7, 30, 6), (9, 40, 4)]
+)
 def test_random_wiring_is_even_and_reads_no_input_twice(inputs, gates, fan_in):
     for seed in range(10):
         wires = random_wiring(inputs, gates, fan_in, generator=_generator(seed))
@@ -191,14 +197,18 @@ def test_the_negation_of_a_gate_does_not_cancel_its_gradient():
         layers = nn.Sequential(
             *(LogicLayer(64, 64, generator=generator, **options) for _ in range(6)), GroupSum(4, 2.0)
         )
-        loss = nn.functional.cross_entropy(layers(torch.rand(50, 64, generator=generator)), torch.arange(50) % 4)
+        loss = nn.functional.cross_entropy(
+            layers(torch.rand(50, 64, generator=generator)), torch.arange(50) % 4
+        )
         loss.backward()
         first, last = (layers[k].weight.grad.norm() for k in (0, 5))
         ratios[name] = float(first / last)
     assert ratios["input-wise"] > 0.1 and ratios["softmax"] < 0.01
 
 
-@pytest.mark.parametrize("x", [torch.tensor([[0.5, torch.nan]]), torch.tensor([[0.0, 1.5]]), torch.zeros(3, 3), torch.tensor(1.0)])
+@pytest.mark.parametrize(
+    "x", [torch.tensor([[0.5, torch.nan]]), torch.tensor([[0.0, 1.5]]), torch.zeros(3, 3), torch.tensor(1.0)]
+)
 def test_bad_inputs_are_refused(x):
     with pytest.raises(InputError, match="expected"):
         LogicLayer(2, 2)(x)
@@ -285,7 +295,9 @@ def test_threshold_sums_say_yes_or_no():
     expected = [[1.0, 0.0], [0.0, 1.0]]
     assert head(x, mode="hard").tolist() == expected
     assert head.harden()(x).tolist() == expected
-    assert torch.allclose(head(x), torch.sigmoid((torch.tensor([[2.0, 3.0], [1.0, 4.0]]) - head.threshold) / 0.5))
+    assert torch.allclose(
+        head(x), torch.sigmoid((torch.tensor([[2.0, 3.0], [1.0, 4.0]]) - head.threshold) / 0.5)
+    )
     with pytest.raises(ParameterError, match="multiple of k"):
         ThresholdSum(5, 2)
 

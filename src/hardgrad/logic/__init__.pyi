@@ -7,6 +7,8 @@ from hardgrad.logic.convolution import LogicConv2d as LogicConv2d
 from hardgrad.logic.convolution import OrPool2d as OrPool2d
 from hardgrad.logic.equivalence import EquivalenceResult as EquivalenceResult
 from hardgrad.logic.equivalence import equivalence as equivalence
+from hardgrad.logic.estimators import LogicGateClassifier as LogicGateClassifier
+from hardgrad.logic.estimators import LogicGateRegressor as LogicGateRegressor
 from hardgrad.logic.gate_evaluation import evaluate_gates as evaluate_gates
 from hardgrad.logic.gate_ids import Gate as Gate
 from hardgrad.logic.gate_ids import gate_of_word as gate_of_word
@@ -29,6 +31,8 @@ from hardgrad.logic.network import LogicNetwork as LogicNetwork
 from hardgrad.logic.runtime import CircuitRuntime as CircuitRuntime
 from hardgrad.logic.runtime import prepare as prepare
 from hardgrad.logic.simplify import simplify as simplify
+from hardgrad.logic.soft_thermometer import SoftThermometer as SoftThermometer
+from hardgrad.logic.thermometer import ThermometerEncoder as ThermometerEncoder
 from hardgrad.logic.wiring import LearnableWiring as LearnableWiring
 from hardgrad.logic.wiring import random_wiring as random_wiring
 from hardgrad.logic.wiring import unique_wiring as unique_wiring

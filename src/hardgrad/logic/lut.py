@@ -71,9 +71,7 @@ class CircuitWriter:
         low = self.add_tables(words & ((np.uint64(1) << half) - np.uint64(1)), operands[1:])
         high = self.add_tables(words >> half, operands[1:])
         chooser = operands[0]
-        return self.add(
-            Gate.OR, self.add(Gate.B_AND_NOT_A, chooser, low), self.add(Gate.AND, chooser, high)
-        )
+        return self.add(Gate.OR, self.add(Gate.B_AND_NOT_A, chooser, low), self.add(Gate.AND, chooser, high))
 
     def circuit(
         self, outputs: Wires, input_names: Sequence[str] = (), output_names: Sequence[str] = ()

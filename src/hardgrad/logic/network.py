@@ -120,6 +120,10 @@ class LogicNetwork(Relaxed):
                 x = layer.evaluate(x, mode, temperature)
         return x
 
+    def gate_layers(self) -> list[LogicLayer]:
+        """Return the layers of gates, those inside convolutions too, in order."""
+        return [module for module in self.modules() if isinstance(module, LogicLayer)]
+
     def set_temperature(self, value: float) -> None:
         """Set the temperature of all layers."""
         super().set_temperature(value)
@@ -139,9 +143,9 @@ class LogicNetwork(Relaxed):
 
         Parameters
         ----------
-        rounding : "gate", what mode "hard" computes: the most likely gate of "softmax", else each entry of a table rounded; "table", entries
-            rounded for "softmax" too, which may be another gate; "sampled", the best of `n` circuits whose entries are drawn by their
-            probabilities, and of that of "gate".
+        rounding : "gate", what mode "hard" computes: the most likely gate of "softmax", else each entry of a table rounded; "table",
+            entries rounded for "softmax" too, which may be another gate; "sampled", the best of `n` circuits whose entries are drawn by
+            their probabilities, and of that of "gate".
         score : of a circuit, larger is better, for "sampled": its accuracy on rows that were not trained on.
         n, generator : circuits that are drawn, and by what.
 
@@ -196,13 +200,14 @@ class LogicNetwork(Relaxed):
         soft, hard = self(x, mode="soft"), self(x, mode="hard")
         chosen = soft.argmax(dim=-1), hard.argmax(dim=-1)
         detail = {}
-        for number, layer in enumerate(m for m in self.modules() if isinstance(m, LogicLayer)):
+        for number, layer in enumerate(self.gate_layers()):
             table = layer.table()
             far = ((table - (table >= 0.5).to(table.dtype)).abs() > UNDECIDED).any(dim=-1)
             detail[f"undecided_{number}"] = float(far.double().mean())
         return GapReport(
             "accuracy",
-            *(float((c == y).double().mean()) for c in chosen),
+            soft=float((chosen[0] == y).double().mean()),
+            hard=float((chosen[1] == y).double().mean()),
             agreement=float((chosen[0] == chosen[1]).double().mean()),
             worst_disagreement=float((soft - hard).abs().max()),
             higher_is_better=True,
