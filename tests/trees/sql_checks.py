@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hardgrad.trees.export_sql_output import output_names
+from hardgrad.tabular.table_sql_output import output_names
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.forest_build import forest_from_trees
 from hardgrad.trees.probe import random_forest
@@ -32,8 +32,8 @@ def assert_exact(
     probability_ulp: float = PROBABILITY_ULP,
     signed_zero: bool = True,
 ) -> None:
-    """Compare the result columns of `to_sql(.., outputs="all", leaves=leaves)`, in row order, with the reference."""
-    names = output_names(forest, dialect, outputs="all", leaves=leaves)
+    """Compare the result columns of `to_sql(.., outputs="all", n_leaves=forest.n_trees if leaves else 0)`, in row order, with the reference."""
+    names = output_names(forest, dialect, outputs="all", n_leaves=forest.n_trees if leaves else 0)
     assert len(columns) == len(names)
     raw = forest.predict_raw(rows)
     if leaves:

@@ -20,7 +20,7 @@ from hardgrad.export.sql import left_sum, scientific, step_function, weighted_su
 from hardgrad.export.sql_dialects import DIALECTS, SQLite, reads_exactly, sql_dialect
 from hardgrad.tabular.schema import Column, Feature, TableSchema
 from hardgrad.trees.export_sql import to_sql
-from hardgrad.trees.export_sql_output import output_names
+from hardgrad.tabular.table_sql_output import output_names
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.forest_build import forest_from_trees
 from hardgrad.trees.probe import random_forest
@@ -47,7 +47,9 @@ def test_is_one_select_that_its_dialect_parses_to_the_same_text(dialect: str, ca
     assert len(statements) == 1
     (select,) = statements
     assert isinstance(select, exp.Select)
-    assert [item.alias for item in select.expressions] == output_names(forest, dialect, leaves=True)
+    assert [item.alias for item in select.expressions] == output_names(
+        forest, dialect, n_leaves=forest.n_trees
+    )
     # sqlglot may spell a thing another way (an alias of a type or function): its second reading must be a fixed point.
     again = select.sql(dialect)
     assert sqlglot.parse_one(again, dialect=dialect).sql(dialect) == again

@@ -189,7 +189,7 @@ def _scored(
     import pyarrow as pa
 
     from hardgrad.core.errors import SchemaError
-    from hardgrad.trees.export_sql_output import output_names
+    from hardgrad.tabular.table_sql_output import output_names
 
     present = list(piece.schema.names)
     kept = present if keep == "all" else list(keep)

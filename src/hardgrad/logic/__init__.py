@@ -13,6 +13,7 @@ _HOMES = {
     "CodebookHead": "hardgrad.logic.heads",
     "EquivalenceResult": "hardgrad.logic.equivalence",
     "ExactLogicLayer": "hardgrad.logic.layers",
+    "EquivalenceResult": "hardgrad.logic.proving",
     "Gate": "hardgrad.logic.gate_ids",
     "GroupSum": "hardgrad.logic.heads",
     "LearnableWiring": "hardgrad.logic.wiring",
@@ -29,6 +30,7 @@ _HOMES = {
     "WeightedGroupSum": "hardgrad.logic.heads",
     "equivalence": "hardgrad.logic.equivalence",
     "evaluate_gates": "hardgrad.logic.gate_evaluation",
+    "equivalence": "hardgrad.logic.proving",
     "gate_of_word": "hardgrad.logic.gate_ids",
     "hard_table": "hardgrad.logic.gates",
     "initial_weights": "hardgrad.logic.initialisation",
@@ -40,6 +42,7 @@ _HOMES = {
     "soft_table": "hardgrad.logic.gates",
     "softmax_to_input_wise": "hardgrad.logic.gates",
     "suggest_tau": "hardgrad.logic.heads",
+    "simplify": "hardgrad.logic.simplification",
     "truth_rows": "hardgrad.logic.gate_ids",
     "unique_wiring": "hardgrad.logic.wiring",
 }

@@ -21,9 +21,11 @@ from hardgrad.core.errors import ArtifactError, DataError, ParameterError
 from hardgrad.logic.gate_ids import Gate, truth_rows
 
 if TYPE_CHECKING:
+    from hardgrad.export.c import CSource
+    from hardgrad.export.verilog import VerilogSource
     from hardgrad.logic.circuit_report import CircuitCost, Roofline
-    from hardgrad.logic.equivalence import EquivalenceResult
     from hardgrad.logic.program import Program
+    from hardgrad.logic.proving import EquivalenceResult
     from hardgrad.logic.runtime import CircuitRuntime
 
 Bits = NDArray[np.bool_]
@@ -95,7 +97,7 @@ class Circuit(Artifact, kind="circuit"):
         count = len(self.gates)
         if len(self.left) != count or len(self.right) != count:
             raise ArtifactError(
-                f"a circuit of {count:,} gates has {len(self.left):,} left and {len(self.right):,} right operands; expected one of each a gate."
+                f"a circuit of {count:,} gates has {len(self.left):,} left and {len(self.right):,} right operands; expected as many."
             )
         if count and self.gates.max() > Gate.TRUE:
             raise ArtifactError(f"a circuit has gate id {self.gates.max()}; expected 0 to 15.")
@@ -116,7 +118,8 @@ class Circuit(Artifact, kind="circuit"):
 
     @staticmethod
     def _check_names(what: str, names: tuple[str, ...], count: int) -> None:
-        if not isinstance(names, tuple) or not all(isinstance(name, str) and name for name in names):
+        listed: object = names  # a file may hold anything
+        if not isinstance(listed, tuple) or not all(isinstance(name, str) and name for name in listed):
             raise ArtifactError(f"the {what} names of a circuit must be a tuple of texts that are not empty.")
         if names and len(names) != count:
             raise ArtifactError(f"a circuit has {len(names)} {what} names for {count} {what}s.")
@@ -271,19 +274,19 @@ class Circuit(Artifact, kind="circuit"):
 
     # --- other circuits ------------------------------------------------------------------------------------------------------
     def simplify(self) -> Circuit:
-        """Return a circuit of the same function, inputs and outputs with no more gates (see `hardgrad.logic.simplify`)."""
-        from hardgrad.logic.simplify import simplify
+        """Return a circuit of the same function, inputs and outputs with no more gates (see `hardgrad.logic.simplification`)."""
+        from hardgrad.logic.simplification import simplify
 
         return simplify(self)
 
     def equivalent(self, other: Circuit, *, time_limit: float = 60.0) -> EquivalenceResult:
-        """Prove that another circuit has the same function, or find an input where it has not (see `hardgrad.logic.equivalence`)."""
-        from hardgrad.logic.equivalence import equivalence
+        """Prove that another circuit has the same function, or find an input where it has not (see `hardgrad.logic.proving`)."""
+        from hardgrad.logic.proving import equivalence
 
         return equivalence(self, other, time_limit=time_limit)
 
     def cost(self) -> CircuitCost:
-        """Return counts: gates, levels, two-input ANDs after expansion, live signals (see `hardgrad.logic.circuit_report`)."""
+        """Return what the circuit costs: gates, levels, ANDs after expansion, places of memory (see `hardgrad.logic.circuit_report`)."""
         from hardgrad.logic.circuit_report import circuit_cost
 
         return circuit_cost(self)
@@ -318,47 +321,47 @@ class Circuit(Artifact, kind="circuit"):
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Circuit:
-        """Read a circuit from a BLIF or AIGER file (see `hardgrad.logic.netlists`)."""
+        """Read a circuit from a BLIF or AIGER file (see `hardgrad.logic.netlists.read_circuit`)."""
         from hardgrad.logic.netlists import read_circuit
 
         return read_circuit(path)
 
     # --- other forms ---------------------------------------------------------------------------------------------------------
-    def to_c(self, name: str = "circuit") -> Any:
-        """Return C99 (see `hardgrad.logic.circuit_source.to_c`)."""
-        from hardgrad.logic.circuit_source import to_c
+    def to_c(self, name: str = "circuit") -> CSource:
+        """Return C99 (see `hardgrad.logic.circuit_c.to_c`)."""
+        from hardgrad.logic.circuit_c import to_c
 
         return to_c(self, name)
 
-    def to_verilog(self, name: str = "circuit", *, pipelined: bool = False) -> Any:
-        """Return a Verilog module (see `hardgrad.logic.circuit_source.to_verilog`)."""
-        from hardgrad.logic.circuit_source import to_verilog
+    def to_verilog(self, name: str = "circuit", *, pipelined: bool = False) -> VerilogSource:
+        """Return a Verilog module (see `hardgrad.logic.circuit_verilog.to_verilog`)."""
+        from hardgrad.logic.circuit_verilog import to_verilog
 
         return to_verilog(self, name, pipelined=pipelined)
 
     def to_blif(self, name: str = "circuit") -> str:
-        """Return BLIF (see `hardgrad.logic.netlists.to_blif`)."""
-        from hardgrad.logic.netlists import to_blif
+        """Return BLIF (see `hardgrad.logic.blif.to_blif`)."""
+        from hardgrad.logic.blif import to_blif
 
         return to_blif(self, name)
 
     def to_aiger(self, *, binary: bool = True) -> bytes:
-        """Return AIGER, binary or as text (see `hardgrad.logic.netlists.to_aiger`)."""
-        from hardgrad.logic.netlists import to_aiger
+        """Return AIGER, binary or as text (see `hardgrad.logic.aiger.to_aiger`)."""
+        from hardgrad.logic.aiger import to_aiger
 
         return to_aiger(self, binary=binary)
 
     def to_onnx(self, path: str | os.PathLike[str] | None = None, *, name: str = "circuit") -> bytes:
-        """Return, and write where a path is given, an ONNX model of Booleans (see `hardgrad.logic.circuit_source.to_onnx`)."""
-        from hardgrad.logic.circuit_source import to_onnx
+        """Return, and write where a path is given, an ONNX model of Booleans (see `hardgrad.logic.circuit_onnx.to_onnx`)."""
+        from hardgrad.logic.circuit_onnx import to_onnx
 
         return to_onnx(self, path, name=name)
 
-    def to_sql(self, table: str = "bits", *, dialect: str = "duckdb") -> str:
-        """Return a query that computes the outputs (see `hardgrad.logic.circuit_sql.to_sql`)."""
-        from hardgrad.logic.circuit_sql import to_sql
+    def to_sql(self, dialect: str = "duckdb", *, table: str = "bits") -> str:
+        """Return a query that computes the outputs of a table of Booleans (see `hardgrad.logic.circuit_sql.circuit_to_sql`)."""
+        from hardgrad.logic.circuit_sql import circuit_to_sql
 
-        return to_sql(self, table, dialect=dialect)
+        return circuit_to_sql(self, dialect, table=table)
 
     def to_dot(self) -> str:
         """Return a picture in the language of Graphviz (see `hardgrad.logic.circuit_drawing`)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -24,8 +25,9 @@ ROWS_AT_ONCE = 1 << 15
 class CircuitModel(TableModel, kind="circuit-model"):
     """Predicts by bits: features above thresholds are inputs of a circuit, and the outputs of each group that are 1 are counted.
 
-    Bit i is `X[:, bit_feature[i]] > bit_threshold[i]`; where the threshold is NaN, it says whether the feature is missing. Raw score k is
-    `offset[k] + scale[k] * count[k]`, where count k is the sum of the weights of the outputs of group k that are 1.
+    Bit i is `X[:, bit_feature[i]] > bit_threshold[i]`: 0 where the feature is missing, which only columns may be that have a
+    feature "missing" of their own. Raw score k is `offset[k] + scale[k] * count[k]`, where count k is the sum of the weights of the outputs
+    of group k that are 1.
 
     Parameters
     ----------
@@ -76,6 +78,8 @@ class CircuitModel(TableModel, kind="circuit-model"):
             raise ArtifactError(f"a circuit model tests a feature outside 0 .. {self.n_features - 1}.")
         if not (np.isfinite(self.offset).all() and np.isfinite(self.scale).all()):
             raise ArtifactError("a circuit model has an offset or a scale that is not finite.")
+        if np.isnan(self.bit_threshold).any():
+            raise ArtifactError("a circuit model has a threshold that is NaN.")
         if len(self.group) != len(self.outputs):
             raise ArtifactError(
                 f"a circuit model has {len(self.group)} groups for {len(self.outputs)} outputs; expected one an output."
@@ -115,7 +119,7 @@ class CircuitModel(TableModel, kind="circuit-model"):
         """What each bit tests, as text; names that would be the same get their number."""
         names = [feature.name for feature in self.schema.features]
         texts = [
-            f"{names[f]} is missing" if np.isnan(t) else f"{names[f]} > {t!r}"
+            f"{names[f]} > {t!r}"
             for f, t in zip(self.bit_feature.tolist(), self.bit_threshold.tolist(), strict=True)
         ]
         seen: set[str] = set()
@@ -144,31 +148,33 @@ class CircuitModel(TableModel, kind="circuit-model"):
 
         Raises
         ------
-        SchemaError : another number of features. DataError : a feature is missing in a row, and no bit asks whether it is.
+        SchemaError : another number of features. DataError : a feature is missing in a row, and was not in any row that was learned from.
         """
         X = np.asarray(X, dtype=np.float64)
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise SchemaError(
                 f"got an encoded matrix of shape {X.shape}; the model expects [n, {self.n_features}], one column a feature."
             )
-        missing = np.isnan(X)
-        if missing.any():
-            self._require_present(missing)
-        asks = np.isnan(self.bit_threshold)
-        found = X[:, self.bit_feature] > self.bit_threshold
-        found[:, asks] = missing[:, self.bit_feature[asks]]
-        return np.asarray(found)
+        self._require_present(X)
+        return np.asarray(X[:, self.bit_feature] > self.bit_threshold)
 
-    def _require_present(self, missing: Bits) -> None:
-        asked = np.isin(np.arange(self.n_features), self.bit_feature[np.isnan(self.bit_threshold)])
-        used = np.isin(np.arange(self.n_features), self.bit_feature)
-        wrong = missing & (used & ~asked)
-        if wrong.any():
-            row, feature = (int(place) for place in np.argwhere(wrong)[0])
+    def _require_present(self, X: Floats) -> None:
+        missing = np.isnan(X[:, self._complete])
+        if missing.any():
+            row, place = (int(at) for at in np.argwhere(missing)[0])
             raise DataError(
-                f"feature {self.schema.features[feature].name!r} is missing in row {row}; the model learned from rows where it never was. "
-                "Fill it, or train with missing values in that column."
+                f"feature {self.schema.features[self._complete[place]].name!r} is missing in row {row}; the model learned from rows where "
+                "it never was. Fill it, or train with missing values in that column."
             )
+
+    @cached_property
+    def _complete(self) -> NDArray[np.int64]:
+        """Features that a bit reads, of columns that have no feature "missing"."""
+        features = self.schema.features
+        may_lack = {feature.column for feature in features if feature.transform == "missing"}
+        return np.array(
+            [f for f in self.used_features().tolist() if features[f].column not in may_lack], np.int64
+        )
 
     def predict_raw_encoded(self, X: Floats) -> Floats:
         """Return the raw scores, float64 [n, scores], of an encoded matrix X [n, features]."""
@@ -204,14 +210,15 @@ class CircuitModel(TableModel, kind="circuit-model"):
     # --- other forms ---------------------------------------------------------------------------------------------------------
     def exports(self) -> dict[str, str]:
         """Return C, Verilog of the circuit with its counts, and SQL where the circuit is small."""
-        from hardgrad.logic.circuit_model_export import to_c, to_sql, to_verilog
+        from hardgrad.logic.circuit_model_export import to_c, to_verilog
+        from hardgrad.logic.circuit_sql import to_sql
 
         code = to_c(self, "model")
-        found = {"model.h": code.header, "model.c": code.source, "model.v": to_verilog(self, "model").source}
-        try:
+        found = {"model.h": code.header, "model.c": code.source}
+        with contextlib.suppress(ExportError):
+            found["model.v"] = to_verilog(self, "model").source
+        with contextlib.suppress(ExportError):
             found["model.sql"] = to_sql(self)
-        except ExportError:
-            return found
         return found
 
 
@@ -259,7 +266,7 @@ class CircuitModelRuntime:
     def predict_raw_encoded(self, X: Floats) -> Floats:
         """Return the raw scores of an encoded matrix X [n, features]."""
         counts = np.concatenate([self.circuit.counts(self.model.bits(part)) for part in _parts(X)])
-        return self.model.offset + self.model.scale * counts
+        return np.asarray(self.model.offset + self.model.scale * counts)
 
 
 def _parts(X: Floats) -> list[Floats]:

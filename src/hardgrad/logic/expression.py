@@ -111,8 +111,8 @@ class _Reader:
                         f"the expression reads {name!r}, which is no input.{suggestion(name, list(self.signals))}"
                     )
                 return self.signals[name]
-            case ast.Constant(value=value) if value in (0, 1) and isinstance(value, (bool, int)):
-                return TRUE if value else FALSE
+            case ast.Constant(value=bool() | int() as constant) if constant in (0, 1):
+                return TRUE if constant else FALSE
             case ast.BinOp(left=left, op=op, right=right) if type(op) in self._binary:
                 return self._binary[type(op)](self.read(left), self.read(right))
             case ast.BoolOp(op=op, values=values):

@@ -6,6 +6,7 @@ a circuit: C and numba compile their loops once a machine. Never imports torch.
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -159,21 +160,10 @@ class CircuitRuntime:
 
     def _choose(self, n_rows: int) -> Kernel | None:
         if self._kernel is None and self._wanted == "auto" and n_rows * self.circuit.n_gates > SMALL_WORK:
-            for engine in ("c", "numba"):
-                try:
-                    self._kernel = make_kernel(self.circuit.program, self._groups, engine)
-                except (ExportError, OSError) as error:
-                    _log.debug(
-                        "circuit of %d gates: engine %s does not run here: %s",
-                        self.circuit.n_gates,
-                        engine,
-                        error,
-                    )
-                    continue
-                _log.debug("circuit of %d gates, %d rows: engine %s", self.circuit.n_gates, n_rows, engine)
-                break
-            else:
-                self._wanted = "numpy"
+            self._wanted = fastest_engine()
+            _log.debug("circuit of %d gates, %d rows: engine %s", self.circuit.n_gates, n_rows, self._wanted)
+            if self._wanted != "numpy":
+                self._kernel = make_kernel(self.circuit.program, self._groups, self._wanted)
         return self._kernel
 
     def __repr__(self) -> str:
@@ -227,6 +217,20 @@ def make_kernel(program: Program, groups: Groups, engine: str) -> Kernel:
             f"the numba runtime needs numba: {error}. pip install numba, or use engine 'c' or 'numpy'."
         ) from error
     return NumbaKernel(program, groups)
+
+
+@functools.cache
+def fastest_engine() -> str:
+    """Return the first of "c", "numba" and "numpy" that runs here."""
+    one_gate = Circuit.from_expression("a & b")
+    for engine in ("c", "numba"):
+        try:
+            make_kernel(one_gate.program, make_groups([], [], 0), engine)
+        except (ExportError, OSError) as error:
+            _log.debug("circuits do not run with engine %s here: %s", engine, error)
+        else:
+            return engine
+    return "numpy"
 
 
 def prepare(

@@ -77,7 +77,8 @@ class CKernel:
         octets, tile = np.empty(8 * self._n_inputs, np.uint8), np.empty(self._n_inputs, np.uint64)
         self._run(
             ctypes.addressof(self._struct), _address(words), _address(rows), _address(out), _address(counts), _address(winner),
-            n_rows, n_words, start, stop, lanes // 8, state.ctypes.data + -state.ctypes.data % ALIGNMENT, octets.ctypes.data, tile.ctypes.data,
+            n_rows, n_words, start, stop, lanes // 8,
+            state.ctypes.data + -state.ctypes.data % ALIGNMENT, octets.ctypes.data, tile.ctypes.data,
         )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ def run_circuit(
     words, rows, out, counts, winner, n_rows, start, stop, lanes, gate, left, right, target, input_wire, input_place, output_place,
     masks, member, member_start, n_shifts, n_planes, n_index, state, octets, tile,
 ):  # fmt: skip
-    """Evaluate words `start:stop`: packed inputs, or rows where these are not empty; into packed outputs, counts and winners that are not."""
+    """Evaluate words `start:stop` of packed inputs, or of rows where there are any, into what is not empty: outputs, counts, winners."""
     n_groups = counts.shape[1]
     planes, best = np.empty((n_planes, lanes), np.uint64), np.empty((n_planes, lanes), np.uint64)
     index = np.empty((n_index, lanes), np.uint64)

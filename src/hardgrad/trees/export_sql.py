@@ -4,13 +4,13 @@ The query is a stack of common table expressions: features (raw columns as doubl
 nodes), then for every group of trees its leaves or leaf values and their running sum. A row that lacks a value which a linear node or a
 slope weighs has NULL for every answer. Products of huge values are infinite as in the reference; PostgreSQL and BigQuery raise an error
 instead. What an engine spells differently is in
-`hardgrad.export.sql_dialects`; the output (link, labels) is in `hardgrad.trees.export_sql_output`; running the query is
+`hardgrad.export.sql_dialects`; the output (link, labels) is in `hardgrad.tabular.table_sql_output`; running the query is
 `hardgrad.trees.score_sql`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -30,18 +30,15 @@ from hardgrad.export.sql import (
     negative,
     null,
     parenthesised,
-    parse_table,
     step_function,
     weighted_sum,
 )
 from hardgrad.export.sql_dialects import sql_dialect
-from hardgrad.tabular.row_sql import is_one_of, physical_names, plain_number
-from hardgrad.tabular.schema import Feature
+from hardgrad.export.sql_query import Items
+from hardgrad.tabular.table_sql import TableQuery
 from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 
 Outputs = Literal["prediction", "all"]
-Items = dict[str, exp.Expr]
-
 NESTED_LEVELS = 9
 """Levels of a tree in one expression: SQLite's parser stack holds 100 entries, a nested CASE takes five."""
 TREES_TOGETHER = 100
@@ -90,7 +87,7 @@ def to_sql(
     >>> print(to_sql(forest_from_trees([tree], ["age"]), outputs="prediction", table="people", pretty=False)[:77])
     WITH hg_features AS (SELECT NULLIF(CAST(hg_rows."age" AS DOUBLE), CAST('NaN'
     """
-    from hardgrad.trees.export_sql_output import add_outputs
+    from hardgrad.tabular.table_sql_output import add_outputs
 
     if outputs not in ("all", "prediction"):
         raise ParameterError(f"got outputs={outputs!r}; expected 'all' or 'prediction'.")
@@ -98,122 +95,24 @@ def to_sql(
     writer.add_features(keep)
     writer.add_scores()
     writer.add_trees(numbered=leaves)
-    add_outputs(writer, keep, everything=outputs == "all", leaves=leaves)
+    add_outputs(
+        writer,
+        keep,
+        everything=outputs == "all",
+        n_leaves=forest.n_trees if leaves else 0,
+        may_be_null=forest.has_linear,
+    )
     return writer.text(pretty)
 
 
-class ForestQuery:
-    """The query while it grows: a stack of SELECTs, each over the one before, and the names that the topmost offers."""
+class ForestQuery(TableQuery):
+    """The query of a forest while it grows."""
 
     def __init__(self, forest: Forest, dialect: SqlDialect, table: str, rename: Mapping[str, str]) -> None:
+        super().__init__(forest, dialect, table, rename)
         self.forest = forest
-        self.dialect = dialect
-        self.names: list[str] = []
-        self.prefix = "hg"
-        while self.prefix + "_" in table.lower():
-            self.prefix += "x"
-        self.source = parse_table(table, dialect, f"{self.prefix}_rows")
-        used = {forest.schema.features[f].column for f in forest.used_features()}
-        self.physical = physical_names(forest.schema.names, used, dialect, rename)
-        self._layers: list[tuple[str, exp.Select, bool]] = []
 
-    # --- stacking ----------------------------------------------------------------------------------------------------------------
-    def layer(
-        self, name: str, new: Items, *, carry: Iterable[str] | None = None, reused: bool = True
-    ) -> None:
-        """Put a SELECT on the stack.
-
-        Parameters
-        ----------
-        name : what the SELECT computes.
-        new : the columns that it computes; one that exists is replaced.
-        carry : the names to hand through from below, all by default.
-        reused : whether a column of it is used more than once above, so that a planner must not copy the expression.
-        """
-        carried = [n for n in (self.names if carry is None else carry) if n not in new]
-        items: Items = {n: column(n) for n in carried} | new
-        if not items:
-            items = {"no_columns": integer(0)}  # a SELECT needs a column
-        select = self._select([_alias(e, n) if not _is_name(e, n) else e for n, e in items.items()])
-        self._layers.append(
-            (f"{self.prefix}_{name}", self.dialect.fence(select) if reused else select, reused)
-        )
-        self.names = list(items)
-
-    def _select(self, expressions: Sequence[exp.Expr]) -> exp.Select:
-        below: exp.Expr = self.source
-        if self._layers:
-            below = exp.Table(this=exp.Identifier(this=self._layers[-1][0], quoted=False))
-        return exp.Select(expressions=list(expressions)).from_(below, copy=False)
-
-    def finish(self, items: Sequence[tuple[str, exp.Expr]]) -> None:
-        """Put the outermost SELECT on the stack; its names are quoted."""
-        expressions = [exp.Alias(this=e, alias=exp.Identifier(this=n, quoted=True)) for n, e in items]
-        self._layers.append(("", self._select(expressions), False))
-
-    def text(self, pretty: bool) -> str:
-        """Return the query."""
-        *inner, (_, query, _) = self._layers
-        for name, select, reused in inner:
-            query.with_(
-                name, as_=select, materialized=self.dialect.materialized() if reused else None, copy=False
-            )
-        # sqlglot indents line by line: a line break inside a name or a string must not be one.
-        plain = (
-            query.sql(self.dialect.sqlglot_name, copy=False) if not pretty or self._has_line_break() else None
-        )
-        return plain or query.sql(self.dialect.sqlglot_name, pretty=True, copy=False)
-
-    def _has_line_break(self) -> bool:
-        schema = self.forest.schema
-        texts = [*self.physical, *self.names, *(c for column in schema.columns for c in column.categories)]
-        return any("\n" in t or "\r" in t for t in [*texts, *map(str, self.forest.classes)])
-
-    def raw(self, name: str) -> exp.Expr:
-        """Refer to a column of the user's table."""
-        table = exp.Identifier(this=f"{self.prefix}_rows", quoted=False)
-        return exp.Column(this=self.dialect.identifier(name), table=table)
-
-    # --- features ------------------------------------------------------------------------------------------------------------------
-    def add_features(self, keep: Sequence[str]) -> None:
-        """Turn raw columns into numbers: `f_<feature>`, NULL where missing. Columns to keep become `k_<position>`."""
-        items: Items = {f"k_{i}": self.raw(name) for i, name in enumerate(keep)}
-        for f in self.forest.used_features().tolist():
-            items[f"f_{f}"] = self._feature(f)
-        self.layer("features", items)
-
-    def _feature(self, f: int) -> exp.Expr:
-        feature = self.forest.schema.features[f]
-        kind = self.forest.schema.columns[feature.column].kind
-        number = self.dialect.number
-
-        def raw() -> exp.Expr:
-            return self.raw(self.physical[feature.column])
-
-        if feature.transform == "codes":
-            return self._codes(f, feature, raw)
-        if feature.transform == "missing":
-            missing = plain_number(kind, raw, self.dialect) if kind == "numeric" else raw()
-            return choose(is_null(missing), number(1.0), number(0.0))
-        return plain_number(kind, raw, self.dialect)
-
-    def _codes(self, f: int, feature: Feature, raw: Callable[[], exp.Expr]) -> exp.Expr:
-        """Give categories their codes; those that no node tells apart share the code of one of them, for a shorter query."""
-        categories = self.forest.schema.columns[feature.column].categories
-        bounds = self._bounds(f)
-        groups: dict[int, list[int]] = {}
-        for k, code in enumerate(feature.codes):
-            groups.setdefault(int(np.searchsorted(bounds, code, side="left")), []).append(k)
-        branches = [(is_null(raw()), null())]
-        for group in groups.values():
-            if len(categories) in group:
-                continue  # the side of unseen categories is the ELSE
-            among = is_one_of([categories[k] for k in group], raw, self.dialect)
-            if among is not None:
-                branches.append((among, self.dialect.number(float(feature.codes[group[0]]))))
-        return case(branches, self.dialect.number(float(feature.codes[-1])))
-
-    def _bounds(self, f: int) -> np.ndarray:
+    def bounds(self, f: int) -> np.ndarray:
         """Return every number that some node or cut compares feature f with, sorted; a weight tells all codes apart."""
         forest = self.forest
         if f in forest.weighted_features:
@@ -393,11 +292,3 @@ class ForestQuery:
             [(v.tobytes(), s.tobytes()) for v, s in zip(forest.value[leaves, output], slopes, strict=True)],
             lambda k: self._leaf(leaves[k], output),
         )
-
-
-def _alias(expression: exp.Expr, name: str) -> exp.Expr:
-    return exp.Alias(this=expression, alias=exp.Identifier(this=name, quoted=False))
-
-
-def _is_name(expression: exp.Expr, name: str) -> bool:
-    return isinstance(expression, exp.Column) and not expression.args.get("table") and expression.name == name

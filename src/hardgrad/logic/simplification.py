@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardgrad.core.bit_words import unpack_bits
 from hardgrad.logic.circuit import Circuit, Words, all_inputs
@@ -19,6 +20,7 @@ from hardgrad.logic.runtime_numpy import apply_gate
 SAMPLE_WORDS = 64
 MOST_PROVEN_INPUTS = 16
 MOST_STATE_WORDS = 1 << 26
+CONSTANT = -1
 MOST_CONE = 2_000
 """Gates of a pair of signals that are compared on all inputs."""
 
@@ -69,28 +71,53 @@ def _merged(circuit: Circuit) -> Circuit:
     for wire in range(circuit.n_wires):
         if live[wire]:
             classes[state[wire].tobytes()].append(wire)
-    cones = _Cones(circuit)
+    cones, order = _Cones(circuit), _by_size(circuit)
     same = np.arange(circuit.n_wires)
     for wires in classes.values():
-        for wire in wires[1:]:
-            if exhaustive or cones.equal(wires[0], wire, bool(flip[wires[0]] ^ flip[wire])):
-                same[wire] = wires[0]
+        if not state[wires[0]].any():  # never 1, or never 0, on these rows
+            for wire in wires:
+                if exhaustive or cones.equal(None, wire, bool(flip[wire])):
+                    same[wire] = CONSTANT
+            continue
+        first = min(wires, key=order.__getitem__)
+        for wire in wires:
+            if wire != first and (exhaustive or cones.equal(first, wire, bool(flip[first] ^ flip[wire]))):
+                same[wire] = first
     return _redirected(circuit, same, flip)
 
 
-def _redirected(circuit: Circuit, same: np.ndarray, flip: np.ndarray) -> Circuit:
-    net = NetworkBuilder(circuit.n_inputs)
-    signals = [net.input(i) for i in range(circuit.n_inputs)]
-    for wire, (gate, a, b) in enumerate(
-        zip(circuit.gates.tolist(), circuit.left.tolist(), circuit.right.tolist(), strict=True),
-        circuit.n_inputs,
+def _by_size(circuit: Circuit) -> list[tuple[int, float, int]]:
+    """What to sort wires by: level, then gates when nothing is shared. A gate comes after what it reads, so that no cycle can arise."""
+    size = [0.0] * circuit.n_wires
+    for wire, (a, b) in enumerate(
+        zip(circuit.left.tolist(), circuit.right.tolist(), strict=True), circuit.n_inputs
     ):
+        size[wire] = 1.0 + size[a] + size[b]
+    return list(zip(circuit.levels.tolist(), size, range(circuit.n_wires), strict=True))
+
+
+def _redirected(circuit: Circuit, same: NDArray[np.int64], flip: NDArray[np.bool_]) -> Circuit:
+    """The circuit in which every wire is read as the one that it is the same as, or its complement."""
+    net = NetworkBuilder(circuit.n_inputs)
+    signals = {wire: net.input(wire) for wire in range(circuit.n_inputs)}
+
+    def signal(wire: int) -> int:
         first = int(same[wire])
-        if first != wire:
-            signals.append(signals[first] ^ int(flip[first] ^ flip[wire]))
-        else:
-            signals.append(net.gate(gate, signals[a], signals[b]) if 0 < gate < 15 else gate & 1)
-    outputs = [signals[wire] for wire in circuit.outputs.tolist()]
+        if first == CONSTANT:
+            return int(flip[wire])
+        return signals[first] ^ int(flip[first] ^ flip[wire])
+
+    for wire in np.argsort(circuit.levels, kind="stable").tolist():
+        g = wire - circuit.n_inputs
+        if g >= 0 and same[wire] == wire:
+            gate = int(circuit.gates[g])
+            read = 0 < gate < 15
+            signals[wire] = (
+                net.gate(gate, signal(int(circuit.left[g])), signal(int(circuit.right[g])))
+                if read
+                else gate & 1
+            )
+    outputs = [signal(wire) for wire in circuit.outputs.tolist()]
     return net.circuit(outputs, input_names=circuit.input_names, output_names=circuit.output_names)
 
 
@@ -116,9 +143,9 @@ class _Cones:
         self._circuit = circuit
         self._left, self._right = circuit.left.tolist(), circuit.right.tolist()
 
-    def equal(self, first: int, second: int, complemented: bool) -> bool:
-        """Whether two wires are equal, or complementary, on all inputs that they depend on; False where there are too many."""
-        cone = self._cone((first, second))
+    def equal(self, first: int | None, second: int, complemented: bool) -> bool:
+        """Whether two wires (None is the constant 0) are equal, or complementary, on all their inputs; False where these are too many."""
+        cone = self._cone([second] if first is None else [first, second])
         inputs = [wire for wire in cone if wire < self._circuit.n_inputs]
         if len(cone) > MOST_CONE or len(inputs) > MOST_PROVEN_INPUTS:
             return False
@@ -129,12 +156,12 @@ class _Cones:
             g = wire - self._circuit.n_inputs
             a, b = values.get(self._left[g], nothing), values.get(self._right[g], nothing)
             values[wire] = apply_gate(int(self._circuit.gates[g]), a, b)
-        differ = values[first] ^ values[second]
+        differ = values[second] ^ (nothing if first is None else values[first])
         bits = unpack_bits(~differ if complemented else differ, 1 << len(inputs))
         return not bits.any()
 
-    def _cone(self, roots: tuple[int, int]) -> list[int]:
-        seen, waiting = set(roots), list(roots)
+    def _cone(self, roots: list[int]) -> list[int]:
+        seen, waiting = set(roots), roots
         while waiting and len(seen) <= MOST_CONE:
             wire = waiting.pop()
             g = wire - self._circuit.n_inputs

@@ -1,9 +1,8 @@
-"""The outermost part of a forest's query: link, class labels, names of the result columns. Never imports torch."""
+"""The outermost part of a query of a model of tables: link, class labels, names of the result columns. Never imports torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlglot import exp
@@ -25,10 +24,7 @@ from hardgrad.export.sql import (
 from hardgrad.export.sql_dialects import sql_dialect
 from hardgrad.tabular.schema import category_text
 from hardgrad.tabular.table_model import Label, TableModel
-from hardgrad.trees.forest import Forest
-
-if TYPE_CHECKING:
-    from hardgrad.trees.export_sql import ForestQuery
+from hardgrad.tabular.table_sql import TableQuery
 
 LARGEST_EXPONENT = float(np.log(np.finfo(np.float64).max))
 """exp of more than this is infinite in NumPy and an error in some engines."""
@@ -44,16 +40,16 @@ def output_names(
     *,
     keep: Sequence[str] = (),
     outputs: str = "all",
-    leaves: bool = False,
+    n_leaves: int = 0,
 ) -> list[str]:
-    """Return the names of the result columns of `to_sql`, in order.
+    """Return the names of the result columns of `to_sql`, in order; `n_leaves` numbers of leaves come first.
 
     Raises
     ------
     ExportError : a column to keep has the name of an output.
     """
     engine = sql_dialect(dialect) if isinstance(dialect, str) else dialect
-    names = [f"leaf_{t}" for t in range(model.n_trees)] if leaves and isinstance(model, Forest) else []
+    names = [f"leaf_{t}" for t in range(n_leaves)]
     if outputs == "all":
         names += [f"raw_{o}" for o in range(model.n_outputs)]
         names += [f"probability_{category_text(label)}" for label in model.classes]
@@ -76,39 +72,48 @@ def output_names(
     return [*keep, *written]
 
 
-def add_outputs(query: ForestQuery, keep: Sequence[str], *, everything: bool, leaves: bool) -> None:
-    """Put the link and the outermost SELECT on a query that has the raw scores `r_<output>`."""
-    forest = query.forest
+def add_outputs(
+    query: TableQuery, keep: Sequence[str], *, everything: bool, n_leaves: int = 0, may_be_null: bool = False
+) -> None:
+    """Put the link and the outermost SELECT on a query that has the raw scores `r_<output>`.
+
+    Parameters
+    ----------
+    keep : columns of the table, which the query has as `k_<position>`.
+    everything : all results, or the prediction only.
+    n_leaves : columns `t_<tree>` of the query, the numbers of leaves.
+    may_be_null : whether the scores of a row may be NULL; then the label is, too.
+    """
+    model = query.model
     if len(set(keep)) < len(keep):
         raise ParameterError(f"a column is kept twice: {list(keep)}.")
     names = output_names(
-        forest, query.dialect, keep=keep, outputs="all" if everything else "prediction", leaves=leaves
+        model, query.dialect, keep=keep, outputs="all" if everything else "prediction", n_leaves=n_leaves
     )
     values: list[exp.Expr] = [column(f"k_{i}") for i in range(len(keep))]
-    if leaves:
-        values += [column(f"t_{t}") for t in range(forest.n_trees)]
-    outputs = range(forest.n_outputs)
-    if forest.task == "classification" and forest.link != "sigmoid":
+    values += [column(f"t_{t}") for t in range(n_leaves)]
+    outputs = range(model.n_outputs)
+    if model.task == "classification" and model.link != "sigmoid":
         query.layer("best", {"best": query.dialect.maximum([column(f"r_{o}") for o in outputs])})
     if everything:
         values += [column(f"r_{o}") for o in outputs]
         values += _probabilities(query)
-    if forest.task == "regression":
+    if model.task == "regression":
         values += [column(f"r_{o}") for o in outputs]
     else:
-        values.append(_predicted_label(query))
+        values.append(_predicted_label(query, may_be_null))
     query.finish(list(zip(names, values, strict=True)))
 
 
-def _probabilities(query: ForestQuery) -> list[exp.Expr]:
-    forest, dialect = query.forest, query.dialect
-    if forest.task != "classification":
+def _probabilities(query: TableQuery) -> list[exp.Expr]:
+    model, dialect = query.model, query.dialect
+    if model.task != "classification":
         return []
-    if forest.link == "sigmoid":
+    if model.link == "sigmoid":
         query.layer("probabilities", {"p": _sigmoid(dialect)})
         return [exp.Sub(this=dialect.number(1.0), expression=column("p")), column("p")]
-    outputs = range(forest.n_outputs)
-    if forest.link == "identity":
+    outputs = range(model.n_outputs)
+    if model.link == "identity":
         return [column(f"r_{o}") for o in outputs]
     query.layer(
         "shifted", {f"d_{o}": exp.Sub(this=column(f"r_{o}"), expression=column("best")) for o in outputs}
@@ -136,20 +141,18 @@ def _sigmoid(dialect: SqlDialect) -> exp.Expr:
     return case([(surely_no, dialect.number(0.0)), (surely_yes, dialect.number(1.0))], value)
 
 
-def _predicted_label(query: ForestQuery) -> exp.Expr:
+def _predicted_label(query: TableQuery, may_be_null: bool) -> exp.Expr:
     """Decide on the raw scores, as the reference does: the first of the greatest."""
-    forest, dialect = query.forest, query.dialect
-    labels = [_label(dialect, label) for label in forest.classes]
-    if forest.link == "sigmoid":
+    model, dialect = query.model, query.dialect
+    labels = [_label(dialect, label) for label in model.classes]
+    if model.link == "sigmoid":
         chosen = choose(above(column("r_0"), dialect.number(0.0)), labels[1], labels[0])
     else:
-        equal = [
-            exp.EQ(this=column(f"r_{o}"), expression=column("best")) for o in range(forest.n_outputs - 1)
-        ]
+        equal = [exp.EQ(this=column(f"r_{o}"), expression=column("best")) for o in range(model.n_outputs - 1)]
         chosen = case(list(zip(equal, labels[:-1], strict=True)), labels[-1])
-    if forest.has_linear:  # a weighed value may be missing: then the scores are NULL
+    if may_be_null:  # a weighed value may be missing: then the scores are NULL
         chosen = choose(is_null(column("r_0")), null(), chosen)
-    if isinstance(forest.classes[0], int) and not isinstance(forest.classes[0], bool):
+    if isinstance(model.classes[0], int) and not isinstance(model.classes[0], bool):
         return dialect.whole(chosen)
     return chosen
 

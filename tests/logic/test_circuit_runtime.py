@@ -1,0 +1,129 @@
+"""The runtimes equal the reference bit for bit, on awkward circuits, numbers of rows, groups and weights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from random_circuits import layered_circuit, random_circuit, random_rows
+
+from hardgrad.core.bit_words import pack_bits
+from hardgrad.core.errors import ParameterError
+from hardgrad.export.compiled_c import has_compiler
+from hardgrad.logic import Circuit, prepare
+from hardgrad.logic import runtime as runtime_module
+
+ENGINES = [
+    "numba",
+    pytest.param("c", marks=pytest.mark.skipif(not has_compiler(), reason="no C compiler found")),
+]
+ROWS = (0, 1, 63, 64, 65, 513, 10_000)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("seed", range(50))
+def test_engines_give_the_same_bits(engine, seed):
+    circuit = (
+        random_circuit(seed)
+        if seed % 2
+        else layered_circuit(seed, 1 + seed, [1 + 7 * seed % 40] * (1 + seed % 5))
+    )
+    runtime = prepare(circuit, engine, n_jobs=1 + seed % 2)
+    rows = random_rows(seed, ROWS[seed % len(ROWS)], circuit.n_inputs)
+    expected = circuit.evaluate(rows)
+    np.testing.assert_array_equal(runtime.evaluate(rows), expected)
+    packed = pack_bits(rows.T)
+    np.testing.assert_array_equal(runtime.evaluate_packed(packed), circuit.evaluate_packed(packed))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("heaviest", [1, 5, 1000])
+@pytest.mark.parametrize("n_groups", [1, 3, 10])
+def test_counts_and_winners(engine, heaviest, n_groups):
+    circuit = layered_circuit(n_groups, 30, [90, 97])
+    rng = np.random.default_rng(heaviest)
+    group, weight = rng.integers(0, n_groups, 97), rng.integers(0, heaviest + 1, 97)
+    rows = random_rows(3, 777, 30)
+    expected = np.stack(
+        [circuit.evaluate(rows)[:, group == k] @ weight[group == k] for k in range(n_groups)], axis=1
+    )
+    for runtime in (
+        prepare(circuit, name, group=group, weight=weight, n_groups=n_groups) for name in (engine, "numpy")
+    ):
+        np.testing.assert_array_equal(runtime.counts(rows), expected)
+        np.testing.assert_array_equal(runtime.winners(rows), expected.argmax(axis=1))
+        np.testing.assert_array_equal(
+            runtime.winners(packed=pack_bits(rows.T), n_rows=777), expected.argmax(axis=1)
+        )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ties_go_to_the_first_group_and_empty_groups_count_nothing(engine):
+    circuit = Circuit.from_expression("p = a; q = a; r = b")
+    runtime = prepare(circuit, engine, group=[1, 2, 3], n_groups=5)
+    assert runtime.winners([[0, 0], [1, 1], [0, 1]]).tolist() == [0, 1, 3]
+    assert runtime.counts([[1, 0]]).tolist() == [[0, 1, 1, 0, 0]]
+
+
+def test_views_are_taken_as_they_are():
+    circuit = layered_circuit(0, 20, [30])
+    rows = random_rows(0, 300, 60)[:, ::3]
+    np.testing.assert_array_equal(prepare(circuit, "numba").evaluate(rows), circuit.evaluate(rows))
+
+
+def test_little_work_stays_in_numpy(monkeypatch):
+    circuit = layered_circuit(0, 20, [30])
+    runtime = prepare(circuit)
+    rows = random_rows(0, 100, 20)
+    runtime.evaluate(rows)
+    assert runtime.engine == "auto"
+    monkeypatch.setattr(runtime_module, "SMALL_WORK", 10)
+    np.testing.assert_array_equal(runtime.evaluate(rows), circuit.evaluate(rows))
+    assert runtime.engine == runtime_module.fastest_engine()
+
+
+def test_a_machine_without_compilers(monkeypatch):
+    runtime_module.fastest_engine.cache_clear()
+    monkeypatch.setattr(runtime_module, "make_kernel", _refuse)
+    assert runtime_module.fastest_engine() == "numpy"
+    runtime_module.fastest_engine.cache_clear()
+
+
+def _refuse(*_):
+    raise runtime_module.ExportError("none here")
+
+
+def test_what_is_wrong_is_said():
+    circuit = Circuit.from_expression("a & b")
+    for options, message in (
+        ({"engine": "fpga"}, "engine='fpga'"),
+        ({"group": [0, 1]}, "groups of 2 outputs"),
+        ({"group": [3], "n_groups": 2}, "group 3"),
+        ({"group": [0], "weight": [-1]}, "weight -1"),
+        ({"group": [0], "weight": [1 << 30]}, "less than"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            prepare(circuit, **options)
+
+
+def test_a_prediction_imports_neither_torch_nor_numba(tmp_path):
+    layered_circuit(0, 64, [500] * 4).save(tmp_path / "c.safetensors")
+    code = (
+        "import sys, numpy as np, hardgrad; c = hardgrad.load(sys.argv[1]); c.runtime().evaluate(np.zeros((100, 64), bool));"
+        "print(sorted({'torch', 'numba'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "c.safetensors")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_roofline_is_measured():
+    found = layered_circuit(0, 64, [100] * 3).roofline("numpy")
+    assert found.engine == "numpy" and 0 < found.fraction < 10 and found.first_cache_bound > 0
+    assert "million rows/s" in str(found)
