@@ -61,6 +61,20 @@ NEIGHBOURHOOD = EstimatorExample(
     },
 )  # fmt: skip
 
+GATES = EstimatorExample(
+    quick={"layer_sizes": (96, 96), "max_iter": 150},
+    bad=(
+        {"layer_sizes": ()}, {"layer_sizes": (8, 0)}, {"parametrization": "walsh"}, {"response": "cosine"}, {"init": "zero"},
+        {"connections": "dense"}, {"fan_in": 7}, {"fan_in": 3, "parametrization": "softmax"}, {"n_thresholds": 0},
+        {"thresholds": "random"}, {"temperature": (1.0, 0.0)}, {"temperature": 1.0}, {"learning_rate": 0.0}, {"batch_size": 2.5},
+        {"max_iter": 0}, {"validation_fraction": 0.9}, {"device": "abacus"},
+    ),
+    exempt={
+        "check_sample_weight_equivalence_on_dense_data": DRAWN,
+        "check_sample_weight_equivalence_on_sparse_data": DRAWN,
+    },
+)  # fmt: skip
+
 MATCHING = ({"n_bins": 0}, {"binning": "log"})
 
 EXAMPLES = {
@@ -130,6 +144,8 @@ EXAMPLES = {
         },
         missing=False,
     ),
+    "LogicGateClassifier": EstimatorExample(GATES.quick, (*GATES.bad, {"tau": 0.0}, {"tau": "best"}), GATES.exempt),
+    "LogicGateRegressor": GATES,
     "NeighbourhoodClassifier": NEIGHBOURHOOD,
     "NeighbourhoodRegressor": NEIGHBOURHOOD,
     "SoftForestClassifier": FOREST,

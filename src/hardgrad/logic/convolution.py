@@ -124,7 +124,8 @@ class LogicConv2d(Relaxed):
         y = windows.transpose(1, 2)  # positions are samples to the gates
         for level in levels:
             y = level.evaluate(y, mode, temperature)
-        return y.transpose(1, 2).unflatten(2, (height, width))
+        answers: Tensor = y.transpose(1, 2).unflatten(2, (height, width))
+        return answers
 
     def _out_size(self, height: int, width: int) -> tuple[int, int]:
         return (
@@ -170,8 +171,9 @@ class ExactLogicConv2d(nn.Module):
         windows = nn.functional.unfold(
             x.to(torch.get_default_dtype()), self.kernel_size, padding=self.padding, stride=self.stride
         )
-        y: Tensor = self.levels(windows.transpose(1, 2))
-        return y.transpose(1, 2).unflatten(2, self.out_size(x.shape[-2], x.shape[-1]))
+        y = self.levels(windows.transpose(1, 2)).transpose(1, 2)
+        answers: Tensor = y.unflatten(2, self.out_size(x.shape[-2], x.shape[-1]))
+        return answers
 
 
 class OrPool2d(nn.MaxPool2d):
@@ -199,7 +201,8 @@ class OrPool2d(nn.MaxPool2d):
         while len(parts) > 1:
             joined = [writer.add(Gate.OR, a, b) for a, b in zip(parts[::2], parts[1::2], strict=False)]
             parts = joined + parts[2 * len(joined) :]
-        return parts[0]
+        pooled: Wires = parts[0]
+        return pooled
 
 
 def _windows(wires: Wires, size: tuple[int, int], stride: tuple[int, int]) -> Wires:

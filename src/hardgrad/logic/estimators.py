@@ -25,7 +25,7 @@ from hardgrad.logic.gate_training import GateProblem, GateRecipe
 from hardgrad.logic.gates import PARAMETRIZATIONS, RESPONSES
 from hardgrad.logic.initialisation import INITIALISATIONS
 from hardgrad.logic.layers import CONNECTIONS
-from hardgrad.logic.thermometer import STRATEGIES, fit_bits
+from hardgrad.logic.thermometer import STRATEGIES, BitColumns, fit_bits
 from hardgrad.tabular.neighbour_features import neighbour_schema
 from hardgrad.tabular.neighbour_fit import held_out
 from hardgrad.tabular.schema import TableSchema
@@ -88,9 +88,10 @@ class LogicGateBase(TableEstimator):
             "parametrization": self.parametrization, "response": self.response, "init": self.init,
             "connections": self.connections, "fan_in": int(self.fan_in),
         }  # fmt: skip
+        first, last = self.temperature
         recipe = GateRecipe(
-            tuple(int(size) for size in self.layer_sizes), options, 1.0, tuple(map(float, self.temperature)), self.thresholds == "learned", float(self.learning_rate),
-            int(self.batch_size), int(self.max_iter), seed,
+            tuple(int(size) for size in self.layer_sizes), options, 1.0, (float(first), float(last)), self.thresholds == "learned",
+            float(self.learning_rate), int(self.batch_size), int(self.max_iter), seed,
         )  # fmt: skip
         events: list[Event] = []
         with listen(events.append), listen(self._print_event):
@@ -125,12 +126,11 @@ class LogicGateBase(TableEstimator):
         X, y, weight = X[kept], y[kept], weight[kept]
         held = held_out(y if classes else None, len(X), float(self.validation_fraction), seed)
         strategy = "quantile" if self.thresholds == "learned" else self.thresholds
-        used = [f.transform != "missing" for f in self.schema_.features]  # thresholds have bits for that
-        columns = fit_bits(np.where(used, X, 0.0), int(self.n_thresholds), strategy)
-        if not len(columns.feature):
-            raise DataError(
-                f"{type(self).__name__} got columns that are all constant; expected at least one that has two different values."
-            )
+        # The schema has features that say whether a number is missing.
+        columns = fit_bits(X, int(self.n_thresholds), strategy, own_bit=False)
+        if not len(columns.feature):  # nothing to learn from: a bit that is always 0
+            highest = 0.0 if np.isnan(X[:, 0]).all() else float(np.nanmax(X[:, 0]))
+            columns = BitColumns(np.zeros(1, np.int32), np.array([highest]))
         learned = y[np.setdiff1d(np.arange(len(y)), held)]
         bounds = np.zeros((2, 0)) if classes else np.stack([learned.min(axis=0), learned.max(axis=0)])
         return GateProblem(X, y, weight, held, columns, classes, *bounds)
@@ -155,12 +155,12 @@ class LogicGateBase(TableEstimator):
             require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
         for name in ("n_thresholds", "batch_size", "max_iter"):
             require(_is_whole(getattr(self, name)), name, "a whole number of at least 1")
-        sizes = self.layer_sizes
+        sizes: Any = self.layer_sizes
         listed = isinstance(sizes, tuple | list) and len(sizes) > 0 and all(_is_whole(size) for size in sizes)
         require(listed, "layer_sizes", "whole numbers of at least 1, one a layer")
         require(_is_pair(self.temperature), "temperature", "two positive numbers, from and to")
         most = 2 if self.parametrization == "softmax" else 6
-        require(_is_whole(self.fan_in) and 2 <= self.fan_in <= most, "fan_in", f"2 to {most}")
+        require(_is_whole(self.fan_in) and 2 <= int(self.fan_in) <= most, "fan_in", f"2 to {most}")
         require(0 <= self.validation_fraction <= 0.5, "validation_fraction", "a share from 0 to 0.5")
         require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
 
@@ -268,8 +268,9 @@ class LogicGateClassifier(TableClassifier, LogicGateBase):
     ) -> None:
         super().__init__(
             layer_sizes, parametrization=parametrization, response=response, init=init, connections=connections, fan_in=fan_in,
-            n_thresholds=n_thresholds, thresholds=thresholds, temperature=temperature, learning_rate=learning_rate, batch_size=batch_size, max_iter=max_iter,
-            validation_fraction=validation_fraction, random_state=random_state, device=device, verbose=verbose,
+            n_thresholds=n_thresholds, thresholds=thresholds, temperature=temperature, learning_rate=learning_rate,
+            batch_size=batch_size, max_iter=max_iter, validation_fraction=validation_fraction, random_state=random_state, device=device,
+            verbose=verbose,
         )  # fmt: skip
         self.tau = tau
 
@@ -284,7 +285,7 @@ class LogicGateClassifier(TableClassifier, LogicGateBase):
 
         Raises
         ------
-        DataError : one class only, columns that are all constant, weights that do not fit.
+        DataError : one class only, weights that do not fit.
         ParameterError : a parameter outside its range.
         """
         seed = self._begin_fit()
@@ -319,7 +320,7 @@ class LogicGateClassifier(TableClassifier, LogicGateBase):
             raise DataError(
                 f"y holds {unknown.tolist()[0]!r}; expected labels among {self.classes_.tolist()}."
             )
-        return np.searchsorted(self.classes_, y)
+        return np.asarray(np.searchsorted(self.classes_, y))
 
 
 class LogicGateRegressor(TableRegressor, LogicGateBase):
@@ -350,7 +351,7 @@ class LogicGateRegressor(TableRegressor, LogicGateBase):
 
         Raises
         ------
-        DataError : columns that are all constant, weights that do not fit.
+        DataError : weights that do not fit.
         ParameterError : a parameter outside its range.
         """
         seed = self._begin_fit()

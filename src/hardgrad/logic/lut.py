@@ -39,9 +39,8 @@ class CircuitWriter:
         """Append gates by id and return their wires, in the shape that the three arguments broadcast to."""
         ids, a, b = np.broadcast_arrays(np.asarray(gates, np.uint8), left, right)
         constant = (ids == Gate.FALSE) | (ids == Gate.TRUE)  # these read nothing
-        self._parts.append(
-            (ids.ravel(), *(np.where(constant, 0, w).astype(np.int32).ravel() for w in (a, b)))
-        )
+        read = [np.where(constant, 0, wires).astype(np.int32).ravel() for wires in (a, b)]
+        self._parts.append((ids.ravel(), read[0], read[1]))
         first, self.n_wires = self.n_wires, self.n_wires + ids.size
         return np.arange(first, self.n_wires, dtype=np.int32).reshape(ids.shape)
 

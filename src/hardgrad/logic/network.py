@@ -16,6 +16,7 @@ from hardgrad.core.mode import Mode
 from hardgrad.core.relaxed import Relaxed
 from hardgrad.functional.operands import check_choice
 from hardgrad.logic.circuit import Circuit
+from hardgrad.logic.convolution import LogicConv2d
 from hardgrad.logic.layers import ROUNDINGS, LogicLayer
 from hardgrad.logic.lut import CircuitWriter
 
@@ -112,11 +113,11 @@ class LogicNetwork(Relaxed):
     def answers(self, x: Tensor, mode: Mode, temperature: Any = None) -> Tensor:
         """Return what the last layer answers, `[batch, outputs]`."""
         for number, layer in enumerate(self.layers):
-            if not isinstance(layer, Relaxed):
+            if not isinstance(layer, LogicLayer | LogicConv2d):
                 x = layer(x)
-            elif number == 0:  # what the others get is made of probabilities and of bits
+            elif number == 0:
                 x = layer(x, temperature=temperature, mode=mode)
-            else:
+            else:  # what the others get is known to be probabilities, or bits
                 x = layer.evaluate(x, mode, temperature)
         return x
 

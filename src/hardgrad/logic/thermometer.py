@@ -45,17 +45,20 @@ class BitColumns:
         return found
 
 
-def fit_bits(X: Floats, n_thresholds: int, strategy: str = "quantile") -> BitColumns:
+def fit_bits(
+    X: Floats, n_thresholds: int, strategy: str = "quantile", *, own_bit: bool = True
+) -> BitColumns:
     """Choose thresholds for the columns of a matrix.
 
     A column with few values has one threshold between each two, and a column with one value has none, so that no bit is constant on these
-    rows and no two of a column are equal. A column with missing values has one more bit, which says so.
+    rows and no two of a column are equal.
 
     Parameters
     ----------
     X : [n, features], NaN where missing.
     n_thresholds : most thresholds of a column.
     strategy : "quantile", equally many rows between thresholds; "uniform", equally far from another between the least and the largest.
+    own_bit : give a column with missing values one more bit, which says so.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def fit_bits(X: Floats, n_thresholds: int, strategy: str = "quantile") -> BitCol
     for j in range(X.shape[1]):
         known = X[~np.isnan(X[:, j]), j]
         found = _thresholds(known, n_thresholds, strategy).tolist() if len(known) else []
-        found += [np.nan] if 0 < len(known) < len(X) else []
+        found += [np.nan] if own_bit and 0 < len(known) < len(X) else []
         feature += [j] * len(found)
         threshold += found
     return BitColumns(np.array(feature, np.int32), np.array(threshold, np.float64))
