@@ -19,7 +19,7 @@ _HOMES = {
     "HybridNeighbourhood": "hardgrad.trees.hybrid_neighbourhood",
     "ID3Tree": "hardgrad.trees.multipath",
     "InterpolationBarrier": "hardgrad.trees.interpolation",
-    "LocalCausalLMProposer": "hardgrad.trees.language_proposers",
+    "LocalCausalLMProposer": "hardgrad.trees.local_language_model",
     "MatchingNeighbourhood": "hardgrad.trees.matching_neighbourhood",
     "MemoryForest": "hardgrad.trees.memory_forest",
     "MemoryForestClassifier": "hardgrad.trees.memory_estimator",

@@ -167,9 +167,7 @@ class Evolution:
         splits = trees.tests.any(axis=1)
         if not splits.all():
             self.context.reject("splits nothing", int((~splits).sum()))
-        return trees.take(splits), [
-            proposal for proposal, good in zip(valid, splits, strict=True) if good
-        ]
+        return trees.take(splits), [proposal for proposal, good in zip(valid, splits, strict=True) if good]
 
     # --- survival ------------------------------------------------------------------------------------------------------------
     def _survived(self, state: EvolutionState, offspring: JudgedTrees) -> EvolutionState:
@@ -241,7 +239,7 @@ class Evolution:
         return EvolutionState(*judged, arrays["born"], plain["history"])
 
 
-# --- the rules of selection ----------------------------------------------------------------------------------------------------------------
+# --- the rules of selection -------------------------------------------------------------------------------------------------------------
 def draw_parents(
     fitness: Floats, higher_is_better: bool, rng: np.random.Generator, count: int = PARENTS
 ) -> Integers:

@@ -1,6 +1,7 @@
-"""EvolvedTreeClassifier and EvolvedTreeRegressor: one small exact tree, found by evolution with semantic operators. Imports torch only to polish.
+"""EvolvedTreeClassifier and EvolvedTreeRegressor: one small exact tree, found by evolution with semantic operators.
 
-The rules of evolution are `evolution`; where trees come from is `proposers`, `semantic_proposer` and `language_proposers`.
+The rules of evolution are in `evolution`; trees come from `proposers`, `semantic_proposer`, `chat_endpoint` and `local_language_model`.
+torch is imported to polish and for nothing else.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from hardgrad.trees.objectives import Objective
 from hardgrad.trees.proposers import RandomProposer, TaskContext, TreeProposer
 from hardgrad.trees.semantic_proposer import SemanticPriorProposer
 from hardgrad.trees.tree_fitness import FitnessRows, TreeJudge
-from hardgrad.trees.tree_population import TreePopulation
 from hardgrad.trees.tree_text import TreeText, forest_from_texts
 
 Floats = NDArray[np.float64]
@@ -106,6 +106,7 @@ class _EvolvedTree(TableEstimator):
         before = getattr(self, "_evolved", None) if self.warm_start else None
         seed = self._seed_of_fit() if before is None else before[0]
         held = self._held_out(groups, weight, np.random.default_rng(seed))
+        self.held_out_ = held
         labels = Y.argmax(axis=1) if self._classes() else (Y[:, 0] if Y.shape[1] == 1 else Y)
         task = "classification" if self._classes() else "regression"
         _, encoded = self._encode_training(
@@ -242,8 +243,8 @@ class _EvolvedTree(TableEstimator):
         if filled:
             others = ", ".join(f"{reason}: {n}" for reason, n in self.rejected_.items() if reason != FILLED)
             warnings.warn(
-                f"{type(self).__name__} drew {filled} trees at random, because its proposer gave too few that could be used ({others or 'none'}"
-                f"). The tree is exact all the same; see rejected_.",
+                f"{type(self).__name__} drew {filled} trees at random, because its proposer gave too few that could be used "
+                f"({others or 'none at all'}). The tree is exact all the same; see rejected_.",
                 HardgradWarning,
                 stacklevel=4,
             )
@@ -313,8 +314,9 @@ class EvolvedTreeClassifier(TableClassifier, _EvolvedTree):
     history_ : one entry a generation: best and median fitness, metric of the best on the rows held out, diversity, evaluations so far.
     hall_of_fame_ : the ten trees best on the rows held out, each with its metrics and the generation it is from.
     rejected_ : how many proposals came to nothing, by reason.
+    held_out_ : bool [n], the rows that the tree was chosen by.
     stopped_by_ : "generations", "time_budget" or "interrupt"; an interrupted fit keeps the best of its last whole generation.
-    gap_ : of a soft polish, the metric on the rows held out before (soft) and after.
+    gap_ : of a soft polish, the soft tree against the hard one on the rows held out; its detail says the metric before and after.
     metric_, classes_, schema_, typing_ : as for the other classifiers.
 
     Raises
@@ -411,7 +413,7 @@ class EvolvedTreeRegressor(TableRegressor, _EvolvedTree):
 
     Attributes
     ----------
-    forest_, tree_, history_, hall_of_fame_, rejected_, stopped_by_, gap_, metric_, schema_, typing_ : as for the classifier.
+    forest_, tree_, history_, hall_of_fame_, rejected_, held_out_, stopped_by_, gap_, metric_, schema_, typing_ : as for the classifier.
 
     Examples
     --------

@@ -75,7 +75,7 @@ def _trigram_cosine(texts: Sequence[str]) -> Floats:
 
 
 def data_relatedness(X: Floats) -> Floats:
-    """Return the absolute rank correlation of columns [features, features]; missing values rank in the middle, a constant is related to none.
+    """Return the absolute rank correlation of columns [features, features]; missing values rank in the middle.
 
     Parameters
     ----------

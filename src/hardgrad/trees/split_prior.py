@@ -76,9 +76,7 @@ class SplitPrior:
         left = (values <= cuts) * rows.weight[:, None]
         missing_left = 2 * left.sum(axis=0) >= (~np.isnan(values) * rows.weight[:, None]).sum(axis=0)
         goes_left = np.where(np.isnan(values), missing_left, values <= cuts).astype(np.float32)
-        words = [
-            f"{name} {said}" for name, said in zip(context.names, context.descriptions, strict=True)
-        ]
+        words = [f"{name} {said}" for name, said in zip(context.names, context.descriptions, strict=True)]
         task = f"{context.task_description} {context.target}"
         with_task = name_relatedness([*words, task])
         related = NAMES * with_task[:-1, :-1] + DATA * data_relatedness(rows.X)

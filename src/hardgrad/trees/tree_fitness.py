@@ -80,9 +80,7 @@ class JudgedTrees:
 
     def and_(self, *others: Self) -> Self:
         """Return these and the others behind them."""
-        rest = (
-            np.concatenate([getattr(part, f.name) for part in (self, *others)]) for f in fields(self)[1:]
-        )
+        rest = (np.concatenate([getattr(part, f.name) for part in (self, *others)]) for f in fields(self)[1:])
         return type(self)(self.trees.and_(*(part.trees for part in others)), *rest)
 
     @property
@@ -153,14 +151,16 @@ class TreeJudge:
         if not self.is_classification:
             return np.asarray(filled[..., :-1] / filled[..., -1:])
         counts, whole = filled[..., :-1] * self.class_weight, nodes[:, :1, :-1] * self.class_weight
-        whole = whole / whole.sum(axis=-1, keepdims=True)  # one row in all: no share is 0, no majority changes
+        whole = whole / whole.sum(
+            axis=-1, keepdims=True
+        )  # one row in all: no share is 0, no majority changes
         return np.asarray((counts + whole) / (counts.sum(axis=-1, keepdims=True) + 1.0))
 
     def measure(self, trees: TreePopulation, values: Floats, rows: FitnessRows) -> Floats:
         """Return the metric of every tree on some rows, [trees]."""
         if self.metric.confusion is not None:
             return self._counted(values, rows.totals(trees)[..., :-1])
-        index, raw = trees.leaf_index(rows.X), self._raw(values)
+        index, raw = trees.leaf_index(rows.X), self.raw(values)
         Y = rows.Y[:, 1:] if self.objective.kind == "logistic" else rows.Y
         return np.array(
             [
@@ -168,8 +168,8 @@ class TreeJudge:
             ]  # these need every row
         )
 
-    def _raw(self, values: Floats) -> Floats:
-        """Raw scores as metrics want them: log-odds of two classes, logarithms of several."""
+    def raw(self, values: Floats) -> Floats:
+        """Return leaf values as raw scores that metrics take: log-odds of two classes, logarithms of several, values as they are."""
         if not self.is_classification:
             return values
         logs = np.log(np.maximum(values, 1e-15))

@@ -74,9 +74,7 @@ class TreePopulation:
     def leaves(cls, count: int, depth: int) -> Self:
         """Return so many trees that test nothing."""
         shape = (count, 2**depth - 1)
-        return cls(
-            np.full(shape, NO_TEST, dtype=np.int32), np.zeros(shape), np.zeros(shape, dtype=np.bool_)
-        )
+        return cls(np.full(shape, NO_TEST, dtype=np.int32), np.zeros(shape), np.zeros(shape, dtype=np.bool_))
 
     def take(self, which: Sequence[int] | NDArray[np.generic]) -> Self:
         """Return the trees of these numbers, or of a mask."""
@@ -134,7 +132,9 @@ class TreePopulation:
         trees, open_ones = self, np.arange(len(self))
         while len(open_ones):
             part = trees.take(open_ones)
-            count = node_totals(leaf_totals(part.leaf_index(X), np.ones((len(X), 1)), part.n_nodes + 1))[..., 0]
+            count = node_totals(leaf_totals(part.leaf_index(X), np.ones((len(X), 1)), part.n_nodes + 1))[
+                ..., 0
+            ]
             idle = part.tests & ((count[:, 1::2] <= 0) | (count[:, 2::2] <= 0))
             some = idle.any(axis=1)
             open_ones, part, at = open_ones[some], part.take(some), idle[some].argmax(axis=1)
