@@ -19,6 +19,8 @@ ARTIFACTS = {
 }
 ESTIMATORS = {
     "DistilledTreeClassifier": "hardgrad.trees.distillation:DistilledTreeClassifier",
+    "EvolvedTreeClassifier": "hardgrad.trees.evolved_tree:EvolvedTreeClassifier",
+    "EvolvedTreeRegressor": "hardgrad.trees.evolved_tree:EvolvedTreeRegressor",
     "ID3Tree": "hardgrad.trees.multipath:ID3Tree",
     "MemoryForestClassifier": "hardgrad.trees.memory_estimator:MemoryForestClassifier",
     "MetaTreeClassifier": "hardgrad.trees.meta_tree:MetaTreeClassifier",
@@ -39,6 +41,7 @@ REPRODUCTIONS = (
     "confusion-losses",
     "distilled-tree",
     "error-free-swaps",
+    "evolved-trees",
     "flagship-small-tables",
     "forest-merging",
     "forest-smoothers",
