@@ -155,7 +155,8 @@ class Evolution:
 
     def _usable(self, proposals: list[Proposal]) -> tuple[TreePopulation, list[Proposal]]:
         """The proposals that are trees of this task and split some rows; the others are counted by what is wrong."""
-        trees, valid = TreePopulation.leaves(0, self.context.max_depth), []
+        trees = TreePopulation.leaves(0, self.context.max_depth)
+        valid: list[Proposal] = []
         for proposal in proposals:
             try:
                 tree = self.context.population([proposal.tree])
@@ -164,7 +165,7 @@ class Evolution:
                 continue
             trees, valid = trees.and_(tree), [*valid, proposal]
         trees = trees.without_idle_tests(self.judge.train.X)
-        splits = trees.tests.any(axis=1)
+        splits: NDArray[np.bool_] = np.asarray(trees.tests.any(axis=1))
         if not splits.all():
             self.context.reject("splits nothing", int((~splits).sum()))
         return trees.take(splits), [proposal for proposal, good in zip(valid, splits, strict=True) if good]
@@ -178,7 +179,8 @@ class Evolution:
         hall = state.hall.and_(merged)
         born = np.concatenate([state.born, np.full(len(merged), len(state.history))])
         only = first_of_each(hall.answers)
-        order = only[self._ranked(hall.validation[only], hall.fitness[only])][:HALL]
+        tests = hall.trees.tests.sum(axis=1)
+        order = only[self._ranked(hall.validation[only], tests[only])][:HALL]  # of equal ones the smallest
         hall = hall.take(order)
         evaluations = (state.history[-1]["evaluations"] if state.history else self.size) + len(offspring)
         entry = {
@@ -191,10 +193,10 @@ class Evolution:
         }
         return EvolutionState(population, hall, born[order], [*state.history, entry])
 
-    def _ranked(self, first: Floats, second: Floats | None = None) -> Integers:
-        """Numbers of trees, best first; equal ones in their order."""
-        sign = -1.0 if self.context.higher_is_better else 1.0
-        keys = [sign * first] if second is None else [sign * second, sign * first]
+    def _ranked(self, metric: Floats, tests: Integers | None = None) -> Integers:
+        """Numbers of trees, best first; of equal ones those with fewer tests, then those that came first."""
+        best_first = -metric if self.context.higher_is_better else metric
+        keys = (best_first,) if tests is None else (tests, best_first)
         return np.asarray(np.lexsort(keys), dtype=np.int64)
 
     # --- words ---------------------------------------------------------------------------------------------------------------
@@ -232,11 +234,11 @@ class Evolution:
         self.context.rng.bit_generator.state = plain["rng"]
         self.context.rejected.clear()
         self.context.rejected.update(Counter(plain["rejected"]))
-        judged = [
+        population, hall = (
             self.judge.judge(TreePopulation(*(arrays[f"{name}.{f.name}"] for f in fields(TreePopulation))))
             for name in ("population", "hall")
-        ]
-        return EvolutionState(*judged, arrays["born"], plain["history"])
+        )
+        return EvolutionState(population, hall, arrays["born"], plain["history"])
 
 
 # --- the rules of selection -------------------------------------------------------------------------------------------------------------
@@ -297,7 +299,7 @@ def forest_trees(judge: TreeJudge, count: int, depth: int, seed: int) -> TreePop
     rows, largest = judge.weighted, float(np.finfo(np.float32).max)
     kind = RandomForestClassifier if judge.is_classification else RandomForestRegressor
     labels = rows.Y.argmax(axis=1) if judge.is_classification else rows.Y
-    forest = kind(count, max_depth=depth, max_samples=0.5, random_state=seed)
+    forest = kind(count, max_depth=depth, max_samples=max(1, len(rows.X) // 2), random_state=seed)
     forest.fit(
         np.clip(rows.X, -largest, largest), labels if labels.ndim == 1 or labels.shape[1] > 1 else labels[:, 0],
         sample_weight=rows.weight,
@@ -320,7 +322,7 @@ class Clock:
     """The time budget of a run: seconds, or None; raises `OutOfTime` when they are over."""
 
     seconds: float | None
-    begun: float = field(default_factory=time.monotonic)
+    begun: float = field(default_factory=lambda: time.monotonic())
 
     def tick(self) -> None:
         """Raise `OutOfTime` when the time is up."""

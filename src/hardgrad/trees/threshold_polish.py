@@ -25,8 +25,8 @@ from hardgrad.trees.tree_population import Floats
 from hardgrad.trees.tree_text import TreeText, forest_from_texts
 
 STEPS = 200
-RATE = 0.02
-WARM, COLD = 0.4, 0.05
+RATE = 0.01
+WARM, COLD = 0.15, 0.03
 """Temperatures of the gates, in standard scores: from warm to cold."""
 
 
@@ -145,7 +145,8 @@ class _PolishTask(TrainingTask):
             each = nn.functional.binary_cross_entropy_with_logits(raw, self.Y, reduction="none").mean(1)
         else:
             each = -(self.Y * raw.log_softmax(1)).sum(1)
-        return (self.weight * each).sum() / self.weight.sum()
+        loss: Tensor = (self.weight * each).sum() / self.weight.sum()
+        return loss
 
     def result(self) -> dict[str, NDArray[Any]]:
         return {name: value.detach().cpu().numpy() for name, value in self.module.named_parameters()}
