@@ -170,7 +170,7 @@ def _cart(X: Any, y: Any, held_out: Any, class_weight: Any) -> Any:
     return max(trees, key=lambda tree: float(balanced_accuracy_score(y[held_out], tree.predict(X[held_out]))))
 
 
-# --- a language model that is not there ----------------------------------------------------------------------------------------------------
+# --- a language model that is not there -------------------------------------------------------------------------------------------------
 GOOD = (
     '## {"worst radius": {"<= 16.8": {"worst concave points": {"<= 0.14": {"value": "benign"}, "> 0.14": {"value": "malignant"}}}, '
     '"> 16.8": {"value": "malignant"}}} ##'
