@@ -28,6 +28,8 @@ ARTIFACTS = {
 ESTIMATORS = {
     "BinaryMLPClassifier": "hardgrad.bits.estimators:BinaryMLPClassifier",
     "DistilledTreeClassifier": "hardgrad.trees.distillation:DistilledTreeClassifier",
+    "EvolvedTreeClassifier": "hardgrad.trees.evolved_tree:EvolvedTreeClassifier",
+    "EvolvedTreeRegressor": "hardgrad.trees.evolved_tree:EvolvedTreeRegressor",
     "ID3Tree": "hardgrad.trees.multipath:ID3Tree",
     "LogicGateClassifier": "hardgrad.logic.estimators:LogicGateClassifier",
     "LogicGateRegressor": "hardgrad.logic.estimators:LogicGateRegressor",
@@ -57,6 +59,7 @@ REPRODUCTIONS = (
     "degree-curriculum",
     "distilled-tree",
     "error-free-swaps",
+    "evolved-trees",
     "flagship-small-tables",
     "forest-merging",
     "forest-smoothers",

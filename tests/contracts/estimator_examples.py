@@ -77,6 +77,19 @@ GATES = EstimatorExample(
 
 MATCHING = ({"n_bins": 0}, {"binning": "log"})
 
+EVOLVED = EstimatorExample(
+    quick={"population": 6, "generations": 3},
+    bad=(
+        {"max_depth": 0}, {"max_depth": 2.5}, {"population": 1}, {"generations": -1}, {"metric": "luck"}, {"proposer": "oracle"},
+        {"proposer": 7}, {"validation_fraction": 1.0}, {"time_budget": 0}, {"feature_descriptions": {"no column": "text"}},
+    ),
+    exempt={
+        "check_sample_weight_equivalence_on_dense_data": DRAWN,
+        "check_sample_weight_equivalence_on_sparse_data": DRAWN,
+    },
+    measures_gap=False,
+)  # fmt: skip
+
 EXAMPLES = {
     "BinaryMLPClassifier": EstimatorExample(
         quick={"hidden_layer_sizes": (32,), "max_iter": 60},
@@ -91,6 +104,8 @@ EXAMPLES = {
         },
         missing=False,
     ),
+    "EvolvedTreeClassifier": EVOLVED,
+    "EvolvedTreeRegressor": EVOLVED,
     "ID3Tree": EstimatorExample(
         {"n_bins": 2}, (*MATCHING, {"max_depth": 0}), seeded=False, measures_gap=False
     ),

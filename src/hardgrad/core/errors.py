@@ -69,6 +69,10 @@ class TreeTextError(HardgradError, ValueError):
         self.reason = reason
 
 
+class EndpointError(HardgradError, RuntimeError):
+    """An endpoint of a language model that refuses what it is asked: a wrong address, model or key."""
+
+
 class ExportError(HardgradError, ValueError):
     """A model that a target language or format cannot express exactly."""
 

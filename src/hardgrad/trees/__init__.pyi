@@ -10,10 +10,13 @@ from hardgrad.trees.alignment import interpolate as interpolate
 from hardgrad.trees.alignment import match_forests as match_forests
 from hardgrad.trees.alignment import merge_forests as merge_forests
 from hardgrad.trees.branch_tree import BranchTree as BranchTree
+from hardgrad.trees.chat_endpoint import ChatEndpointProposer as ChatEndpointProposer
 from hardgrad.trees.compression import compress as compress
 from hardgrad.trees.distillation import DistilledTreeClassifier as DistilledTreeClassifier
 from hardgrad.trees.estimators import SoftForestClassifier as SoftForestClassifier
 from hardgrad.trees.estimators import SoftForestRegressor as SoftForestRegressor
+from hardgrad.trees.evolved_tree import EvolvedTreeClassifier as EvolvedTreeClassifier
+from hardgrad.trees.evolved_tree import EvolvedTreeRegressor as EvolvedTreeRegressor
 from hardgrad.trees.expert_stream import StreamingExpertClassifier as StreamingExpertClassifier
 from hardgrad.trees.explanation import explain as explain
 from hardgrad.trees.forest import Forest as Forest
@@ -24,6 +27,7 @@ from hardgrad.trees.hybrid_neighbourhood import hybrid_switch as hybrid_switch
 from hardgrad.trees.importers import import_forest as import_forest
 from hardgrad.trees.interpolation import InterpolationBarrier as InterpolationBarrier
 from hardgrad.trees.interpolation import interpolation_barrier as interpolation_barrier
+from hardgrad.trees.local_language_model import LocalCausalLMProposer as LocalCausalLMProposer
 from hardgrad.trees.matching_neighbourhood import MatchingNeighbourhood as MatchingNeighbourhood
 from hardgrad.trees.memory_estimator import MemoryForestClassifier as MemoryForestClassifier
 from hardgrad.trees.memory_forest import MemoryForest as MemoryForest
@@ -46,8 +50,13 @@ from hardgrad.trees.optimal_ensemble import minimum_cuts as minimum_cuts
 from hardgrad.trees.optimal_ensemble import minimum_trees as minimum_trees
 from hardgrad.trees.optimal_instance import cut_complexity as cut_complexity
 from hardgrad.trees.optimal_instance import majority_gap as majority_gap
+from hardgrad.trees.proposers import Proposal as Proposal
+from hardgrad.trees.proposers import RandomProposer as RandomProposer
+from hardgrad.trees.proposers import TaskContext as TaskContext
+from hardgrad.trees.proposers import TreeProposer as TreeProposer
 from hardgrad.trees.response_memory import ResponseMemory as ResponseMemory
 from hardgrad.trees.routed_experts import RoutedExperts as RoutedExperts
+from hardgrad.trees.semantic_proposer import SemanticPriorProposer as SemanticPriorProposer
 from hardgrad.trees.smoothing import SmoothingReport as SmoothingReport
 from hardgrad.trees.smoothing import smoother_matrix as smoother_matrix
 from hardgrad.trees.smoothing_matrices import effective_parameters as effective_parameters

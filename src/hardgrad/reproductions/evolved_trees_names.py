@@ -1,0 +1,88 @@
+"""What the columns of five KEEL tables are called and mean: the tables themselves come without names."""
+
+from __future__ import annotations
+
+DESCRIBED: dict[str, tuple[str, dict[str, str]]] = {
+    "keel:german": (
+        "Is a bank customer a bad credit risk?",
+        {
+            "checking_status": "balance of the checking account",
+            "duration": "duration of the credit in months",
+            "credit_history": "how earlier credits were paid back",
+            "purpose": "purpose of the credit",
+            "credit_amount": "amount of the credit",
+            "savings_status": "balance of savings accounts and bonds",
+            "employment": "years in the present employment",
+            "installment_rate": "installment rate as percentage of disposable income",
+            "personal_status": "personal status and sex",
+            "other_parties": "other debtors or guarantors of the credit",
+            "residence_since": "years in the present residence",
+            "property": "most valuable property",
+            "age": "age in years",
+            "other_payment_plans": "other installment plans",
+            "housing": "housing: rent, own, free",
+            "existing_credits": "number of existing credits at this bank",
+            "job": "kind of job",
+            "num_dependents": "number of people to provide maintenance for",
+            "telephone": "whether there is a telephone",
+            "foreign_worker": "whether the customer is a foreign worker",
+        },
+    ),
+    "keel:pima": (
+        "Does a woman of Pima heritage develop diabetes, by her glucose, insulin and body?",
+        {
+            "pregnancies": "number of pregnancies",
+            "plasma_glucose": "plasma glucose concentration in mg/dl, two hours after an oral glucose test, impaired from >= 140",
+            "blood_pressure": "diastolic blood pressure in mm Hg, high from >= 90",
+            "skin_thickness": "triceps skin fold thickness in mm",
+            "serum_insulin": "serum insulin concentration in mu U/ml after two hours",
+            "body_mass_index": "body mass index, weight in kg by squared height, obese from >= 30",
+            "diabetes_pedigree": "diabetes in the family, pedigree function",
+            "age": "age in years",
+        },
+    ),
+    "keel:heart": (
+        "Has a patient a disease of the heart?",
+        {
+            "age": "age in years",
+            "sex": "sex, 1 for male",
+            "chest_pain_type": "type of chest pain, 4 for none",
+            "resting_blood_pressure": "systolic blood pressure at rest in mm Hg, high from >= 140",
+            "serum_cholesterol": "serum cholesterol concentration in mg/dl, high from >= 240",
+            "fasting_blood_sugar": "whether fasting blood sugar is over 120 mg/dl",
+            "resting_ecg": "result of the electrocardiogram at rest",
+            "max_heart_rate": "maximum heart rate achieved in exercise",
+            "exercise_induced_angina": "whether exercise induces angina, chest pain",
+            "oldpeak": "depression of the ST segment of the electrocardiogram by exercise",
+            "slope": "slope of the ST segment of the electrocardiogram in exercise",
+            "major_vessels": "number of major vessels coloured by fluoroscopy",
+            "thal": "thallium scan of the heart: 3 normal, 6 fixed defect, 7 reversible defect",
+        },
+    ),
+    "keel:saheart": (
+        "Has a man of the Western Cape coronary heart disease?",
+        {
+            "systolic_blood_pressure": "systolic blood pressure in mm Hg, high from >= 140",
+            "tobacco": "cumulative tobacco in kg",
+            "ldl_cholesterol": "low density lipoprotein cholesterol concentration in mmol/l, high from >= 4.1",
+            "adiposity": "adiposity, share of body fat",
+            "family_history": "heart disease in the family",
+            "type_a_behaviour": "score of type A behaviour",
+            "obesity": "body mass index, obese from >= 30",
+            "alcohol": "present consumption of alcohol",
+            "age": "age in years",
+        },
+    ),
+    "keel:bupa": (
+        "Has a man a disorder of the liver, by blood tests that alcohol may raise?",
+        {
+            "mean_corpuscular_volume": "mean corpuscular volume of red blood cells in fl, high above 100",
+            "alkaline_phosphatase": "alkaline phosphatase, liver enzyme in U/l, high above 115",
+            "alanine_aminotransferase": "alanine aminotransferase, liver enzyme in U/l, high above 40",
+            "aspartate_aminotransferase": "aspartate aminotransferase, liver enzyme in U/l, high above 40",
+            "gamma_glutamyl_transpeptidase": "gamma glutamyl transpeptidase, liver enzyme in U/l, high above 60",
+            "drinks": "half-pints of alcohol drunk a day",
+        },
+    ),
+    "breast_cancer": ("Is a breast mass benign, by the shapes of its cell nuclei?", {}),
+}
