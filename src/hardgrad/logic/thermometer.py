@@ -45,9 +45,7 @@ class BitColumns:
         return found
 
 
-def fit_bits(
-    X: Floats, n_thresholds: int, strategy: str = "quantile", *, own_bit: bool = True
-) -> BitColumns:
+def fit_bits(X: Floats, n_thresholds: int, strategy: str = "quantile", *, own_bit: bool = True) -> BitColumns:
     """Choose thresholds for the columns of a matrix.
 
     A column with few values has one threshold between each two, and a column with one value has none, so that no bit is constant on these

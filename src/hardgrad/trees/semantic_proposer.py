@@ -137,7 +137,8 @@ class SemanticPriorProposer:
             new.take(regrows).grafted(at[regrows], new.take(regrows), beyond[regrows]),
         )
         logprob = np.zeros(n)
-        tree, place = np.arange(n), at
+        tree = np.arange(n)
+        place = at
         while len(tree):
             here = new.take(tree)
             masks = rows_at(here.leaf_index(context.rows.X), place, new.depth)
@@ -147,7 +148,7 @@ class SemanticPriorProposer:
                 getattr(new, name)[tree, place] = getattr(drawn, name)
             np.add.at(logprob, tree, drawn.logprob)
             tree = np.repeat(tree, 2)
-            place = (2 * place[:, None] + [1, 2]).ravel()
+            place = (2 * place[:, None] + np.array([1, 2])).ravel()
             on = regrows[tree] & (place < new.n_nodes) & (rng.random(len(tree)) < GOES_ON)
             tree, place = tree[on], place[on]
         return new, logprob

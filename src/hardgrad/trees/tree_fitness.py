@@ -192,6 +192,6 @@ class TreeJudge:
     def _answers(self, values: Floats) -> NDArray[np.int64]:
         """A number for the answer of every leaf, [trees, leaves]: its class where only decisions are measured, else its values."""
         if self.metric.confusion is not None:
-            return values.argmax(axis=-1).astype(np.int64)
+            return np.asarray(values.argmax(axis=-1), np.int64)
         flat = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
         return np.array([hash(leaf.tobytes()) for leaf in flat], dtype=np.int64).reshape(values.shape[:2])

@@ -60,7 +60,7 @@ class TreePopulation:
     @property
     def tests(self) -> NDArray[np.bool_]:
         """bool [trees, nodes]: the nodes that test something."""
-        return self.feature != NO_TEST
+        return np.asarray(self.feature != NO_TEST)
 
     @property
     def places(self) -> NDArray[np.bool_]:
@@ -135,8 +135,8 @@ class TreePopulation:
             count = node_totals(leaf_totals(part.leaf_index(X), np.ones((len(X), 1)), part.n_nodes + 1))[
                 ..., 0
             ]
-            idle = part.tests & ((count[:, 1::2] <= 0) | (count[:, 2::2] <= 0))
-            some = idle.any(axis=1)
+            idle = np.asarray(part.tests) & ((count[:, 1::2] <= 0) | (count[:, 2::2] <= 0))
+            some = np.asarray(idle.any(axis=1))
             open_ones, part, at = open_ones[some], part.take(some), idle[some].argmax(axis=1)
             child = np.where(count[some, 2 * at + 1] > 0, 2 * at + 1, 2 * at + 2)
             trees = trees.replaced(open_ones, part.grafted(at, part, child))
