@@ -37,6 +37,8 @@ def test_two_classes_are_measured_alike_whatever_the_scores(options: dict[str, o
 def test_models_are_found_by_their_names_in_short() -> None:
     assert find_estimator("meta-tree", "classification") == "MetaTreeClassifier"
     assert find_estimator("neighbourhood", "regression") == "NeighbourhoodRegressor"
+    assert find_estimator("circuit", "classification") == "LogicGateClassifier"
+    assert find_estimator("circuit", "regression") == "LogicGateRegressor"
     assert (
         build_estimator(
             "optimal_tree_ensemble", "classification", {"n_jobs": 2, "random_state": 0}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hardgrad.report import ReportContext
 
 REPORT_FILE = "report.html"
-PRODUCTS = (MODEL_FILE, "model.sql", "model.c", "model.h", "model.onnx", "model.js", REPORT_FILE)
+PRODUCTS = (MODEL_FILE, "model.sql", "model.c", "model.h", "model.v", "model.onnx", "model.js", REPORT_FILE)
 EXPLORER_ROWS = 200
 VERSIONED = ("numpy", "torch", "scikit-learn", "lightgbm", "duckdb")
 

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 DEFAULTS = {"classification": "SoftForestClassifier", "regression": "SoftForestRegressor"}
 
 
+MADE_BY = {"circuit": "logicgate", "forest": "softforest"}
+"""What a model is called by its artifact, and the estimators that make it."""
 ALWAYS_SET = ("random_state", "n_jobs")
 """Parameters that have a default on the command line; a model that has none of them is made without."""
 
 
 def find_estimator(name: str, task: str) -> str:
-    """Return the registered name of an estimator that may be named in short: "neighbourhood", "softforest".
+    """Return the registered name of an estimator that may be named in short, or by what it makes: "neighbourhood", "circuit", "forest".
 
     Raises
     ------
@@ -33,6 +35,7 @@ def find_estimator(name: str, task: str) -> str:
     from hardgrad.core import registry
 
     wanted = name.lower().replace("-", "").replace("_", "")
+    wanted = MADE_BY.get(wanted, wanted)
     ends = ("classifier", "regressor") if task == "classification" else ("regressor", "classifier")
     by_lower = {known.lower(): known for known in registry.estimators}
     for candidate in (wanted, *(wanted + end for end in ends)):

@@ -117,7 +117,7 @@ class LocalCausalLMProposer:
                     f"LocalCausalLMProposer got path={str(self.path)!r}; expected a folder with a model. Nothing is downloaded."
                 )
             tokenizer = AutoTokenizer.from_pretrained(self.path, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(self.path, local_files_only=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(self.path, local_files_only=True)
             self._loaded = tokenizer, model.to(self.device).eval()
         return self._loaded
 
