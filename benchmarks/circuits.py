@@ -202,7 +202,7 @@ def table(results: Mapping[str, Mapping[str, float]]) -> str:
         )
     return "\n".join(
         [
-            "## Circuits", "",
+            "# Circuits", "",
             "Million rows a second, packed inputs to packed outputs, one thread, in the processor's time; ratios above 1: hardgrad is",
             "faster. Straight-line C is one function of the whole network on words of 64 rows, `gcc -O1`, as difflogic writes it.", "",
             *lines, "", *ready, "", f"Measured on {machine()}, load {load()}.", "",
