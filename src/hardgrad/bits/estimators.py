@@ -61,7 +61,7 @@ class BinaryMLPClassifier(TableClassifier):
     --------
     >>> from sklearn.datasets import load_iris
     >>> X, y = load_iris(return_X_y=True)
-    >>> model = BinaryMLPClassifier((32,), max_iter=60, random_state=0).fit(X, y)
+    >>> model = BinaryMLPClassifier((32,), max_iter=150, random_state=0).fit(X, y)
     >>> bool(model.score(X, y) > 0.9), model.harden().words.nbytes
     (True, 280)
 

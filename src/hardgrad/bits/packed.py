@@ -123,7 +123,7 @@ class PackedNetwork(Artifact, kind="packed-network"):
     Examples
     --------
     >>> nand = PackedNetwork(
-    ...     words=np.array([[0]], np.uint64), threshold=np.array([0], np.int32), cut=np.empty(0), direction=np.array([1], np.int8),
+    ...     words=np.array([0], np.uint64), threshold=np.array([0], np.int32), cut=np.empty(0), direction=np.array([1], np.int8),
     ...     scale=np.empty(0, np.float32), shift=np.empty(0, np.float32), widths=(2, 1), activations=("sign",), binary_input=True)
     >>> nand.scores([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]).tolist()
     [[-1.0], [1.0], [1.0]]

@@ -49,7 +49,7 @@ class Surrogate:
     options: Mapping[str, Any]
     curve: Curve = field(repr=False)
     slope: Curve | None = field(default=None, repr=False)
-    compared: Curve = field(default=lambda x: x, repr=False)
+    compared: Curve = field(default_factory=lambda: _itself, repr=False)
 
     def value(self, x: Tensor) -> Tensor:
         """Return the surrogate at x: beside the exact function, this is the error that it makes."""
@@ -75,6 +75,10 @@ class Surrogate:
     def linear(self, x: Tensor) -> Tensor:
         """Return some tensor with the gradient `derivative(x)`: what the exact function is given for its backward."""
         return self.curve(x) if self.slope is None else self.slope(x.detach()) * x
+
+
+def _itself(x: Tensor) -> Tensor:
+    return x
 
 
 def _exact(compared: Tensor, target: Target, dtype: torch.dtype) -> Tensor:
