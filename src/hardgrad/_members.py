@@ -82,6 +82,7 @@ REPRODUCTIONS = (
     "range-entropy",
     "response-memory",
     "reste",
+    "reverse-derivative",
     "sau",
     "stochastic-neurons",
     "streaming-experts",

@@ -57,8 +57,14 @@ from hardgrad.logic.multilinear import evaluate_terms as evaluate_terms
 from hardgrad.logic.multilinear import interpolate_subcube as interpolate_subcube
 from hardgrad.logic.multilinear import spectrum_terms as spectrum_terms
 from hardgrad.logic.network import LogicNetwork as LogicNetwork
+from hardgrad.logic.parametric_models import LookupTableModel as LookupTableModel
+from hardgrad.logic.parametric_models import MaskedThresholdModel as MaskedThresholdModel
+from hardgrad.logic.parametric_models import ParametricCircuit as ParametricCircuit
+from hardgrad.logic.parametric_models import ParametricModel as ParametricModel
 from hardgrad.logic.proving import EquivalenceResult as EquivalenceResult
 from hardgrad.logic.proving import equivalence as equivalence
+from hardgrad.logic.reverse_derivatives import ReverseDerivativeAscent as ReverseDerivativeAscent
+from hardgrad.logic.reverse_derivatives import reverse_derivative as reverse_derivative
 from hardgrad.logic.runtime import CircuitRuntime as CircuitRuntime
 from hardgrad.logic.runtime import prepare as prepare
 from hardgrad.logic.simplification import simplify as simplify

@@ -203,25 +203,7 @@ class Circuit(Artifact, kind="circuit"):
 
     def check_bits(self, bits: Any) -> Bits:
         """Return rows of input bits as Booleans [n, inputs]; raises `DataError` where they are not that (see `evaluate`)."""
-        array = np.asarray(bits)
-        if array.ndim != 2 or array.shape[1] != self.n_inputs:
-            raise DataError(
-                f"the circuit got an array of shape {array.shape}; expected [n, {self.n_inputs}], one column an input bit."
-            )
-        if array.dtype == np.bool_:
-            return array
-        if array.dtype.kind not in "biuf":
-            raise DataError(
-                f"the circuit got an array of {array.dtype}; expected Booleans, or numbers that are 0 or 1."
-            )
-        wrong = (array != 0) & (array != 1)
-        if wrong.any():
-            row, column = (int(place) for place in np.argwhere(wrong)[0])
-            raise DataError(
-                f"the circuit got {array[row, column]} in row {row}, column {column}; expected bits, 0 or 1. "
-                "Compare features with thresholds first."
-            )
-        return array.astype(bool)
+        return check_bits(bits, self.n_inputs, "the circuit", "Compare features with thresholds first.")
 
     def check_words(self, words: Any) -> Words:
         """Return packed inputs; raises `DataError` where they are not uint64 [inputs, w]."""
@@ -398,6 +380,40 @@ class Circuit(Artifact, kind="circuit"):
 
     def __repr__(self) -> str:
         return f"Circuit({self.n_inputs} inputs, {self.n_gates:,} gates, {self.n_outputs} outputs, depth {self.depth})"
+
+
+def check_bits(bits: Any, columns: int, taker: str, advice: str = "") -> Bits:
+    """Return rows of bits as Booleans [n, columns].
+
+    Parameters
+    ----------
+    bits : Booleans, or numbers that are 0 or 1; [n, columns].
+    columns : how many are expected.
+    taker : who got them, for the message.
+    advice : what to do about another number, for the message.
+
+    Raises
+    ------
+    DataError : another number of columns, or a value that is neither 0 nor 1.
+    """
+    array = np.asarray(bits)
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise DataError(
+            f"{taker} got an array of shape {array.shape}; expected [n, {columns}], one column a bit."
+        )
+    if array.dtype == np.bool_:
+        return array
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"{taker} got an array of {array.dtype}; expected Booleans, or numbers that are 0 or 1."
+        )
+    wrong = (array != 0) & (array != 1)
+    if wrong.any():
+        row, column = (int(place) for place in np.argwhere(wrong)[0])
+        raise DataError(
+            f"{taker} got {array[row, column]} in row {row}, column {column}; expected bits, 0 or 1. {advice}".rstrip()
+        )
+    return array.astype(bool)
 
 
 def all_inputs(n_inputs: int) -> Words:
