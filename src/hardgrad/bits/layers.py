@@ -318,6 +318,7 @@ class WeightClipper:
     Examples
     --------
     >>> layer = BinaryLinear(2, 1)
+    >>> _ = nn.init.constant_(layer.weight, 0.5)
     >>> optimizer = torch.optim.SGD(layer.parameters(), lr=100.0)
     >>> handle = WeightClipper(layer).attach(optimizer)
     >>> layer(torch.ones(1, 2)).sum().backward(); optimizer.step(); layer.weight.tolist()
