@@ -258,7 +258,8 @@ class _Problem:
         columns = self.hessian(basis.T.contiguous()).T
         core = basis.T @ columns
         inner = rho * (core + core.T) / 2 + columns.T @ columns
-        weights = torch.linalg.lstsq(inner, columns.T @ self.v.T).solution
+        # Not lstsq: where its operands lie in memory decides the last bits of its solution.
+        weights = torch.linalg.pinv(inner, hermitian=True) @ (columns.T @ self.v.T)
         found: Tensor = (self.v - (columns @ weights).T) / rho
         return found
 
