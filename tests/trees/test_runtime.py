@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hardgrad.core import kernels
 from hardgrad.core.errors import DataError, ExportError, ParameterError, SchemaError
+from hardgrad.export import compiled_c
 from hardgrad.export.compiled_c import has_compiler
 from hardgrad.trees import Forest, forest_from_trees, runtime_c
 from hardgrad.trees.probe import generate_rows, random_forest
@@ -110,10 +111,7 @@ def test_leaves_and_raw_scores_are_those_of_the_reference(case, engine):
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="other instruction sets of x86 are tested on x86")
 @pytest.mark.parametrize("target", [("-march=x86-64",), ("-march=haswell",)], ids=["sse2", "avx2"])
 def test_c_without_avx512(case, target, monkeypatch):
-    if (
-        target == ("-march=haswell",)
-        and "avx2" not in runtime_c.compile_shared.__globals__["_processor"]().split()
-    ):
+    if target == ("-march=haswell",) and "avx2" not in compiled_c._processor().split():
         pytest.skip("this processor has no AVX2")
     monkeypatch.setattr(runtime_c, "TARGET", target)
     forest, X, leaves, raw = case

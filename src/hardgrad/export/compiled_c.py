@@ -21,6 +21,7 @@ from hardgrad.core.errors import ExportError
 from hardgrad.core.files import WriteError, atomic_path
 
 DEFAULT_FLAGS = ("-std=c99", "-O2", "-ffp-contract=off")
+NATIVE = ("-march=native",)
 
 
 def compile_shared(
@@ -65,6 +66,24 @@ def compile_shared(
     with atomic_path(target) as temporary:
         _compile(command, files, f"{name}.c", flags, temporary)
     return ctypes.CDLL(str(target))
+
+
+def compile_for(
+    target: Sequence[str],
+    source: str,
+    *,
+    flags: Sequence[str],
+    name: str,
+    headers: Mapping[str, str] | None = None,
+) -> ctypes.CDLL:
+    """Compile for a processor, as `NATIVE` says this one, or for any where the compiler refuses that; see `compile_shared`."""
+    try:
+        return compile_shared(source, flags=(*flags, *target), name=name, headers=headers)
+    except ExportError as error:
+        if "refused" not in str(error):
+            raise
+        # Some compilers have no notion of "native" on some processors.
+        return compile_shared(source, flags=flags, name=name, headers=headers)
 
 
 def has_compiler() -> bool:

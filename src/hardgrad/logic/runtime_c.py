@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.core.errors import ExportError
 from hardgrad.export.c import c_table
-from hardgrad.export.compiled_c import compile_shared
+from hardgrad.export.compiled_c import NATIVE, compile_for
 from hardgrad.logic.circuit_c import gate_functions
 from hardgrad.logic.counting import Groups
 from hardgrad.logic.program import MASKS, Program
 
 FLAGS = ("-std=gnu11", "-O3")
 STRAIGHT_FLAGS = ("-std=gnu11", "-O1")
-TARGET = ("-march=native",)
 GATES_A_FUNCTION = 200
 APART = "static __attribute__((noinline)) void"
 """Parts must stay apart: compilers take time that grows faster than the length of a function."""
@@ -126,13 +124,7 @@ def _straight_function(program: Program) -> Any:
 
 def _compiled(headers: dict[str, str], flags: tuple[str, ...], name: str) -> Any:
     source = (resources.files("hardgrad.logic") / "runtime_kernel.c").read_text(encoding="utf-8")
-    try:
-        library = compile_shared(source, flags=(*flags, *TARGET), name=name, headers=headers)
-    except ExportError as error:
-        if "refused" not in str(error):
-            raise
-        # Some compilers have no notion of "native" on some processors.
-        library = compile_shared(source, flags=flags, name=name, headers=headers)
+    library = compile_for(NATIVE, source, flags=flags, name=name, headers=headers)
     function = library["hardgrad_run_circuit"]
     function.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 5 + [ctypes.c_void_p] * 3
     function.restype = None

@@ -13,12 +13,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.core.errors import ExportError
-from hardgrad.export.compiled_c import compile_shared
+from hardgrad.export.compiled_c import NATIVE, compile_for
 from hardgrad.trees.runtime_tables import Tables
 
 FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off")
-TARGET = ("-march=native",)
+TARGET = NATIVE
 NUMBERS = (
     "n_features", "n_used", "n_oblique", "n_linear", "n_trees", "n_outputs", "n_slots", "n_scratch", "n_tested", "wide", "mean"
 )  # fmt: skip
@@ -82,13 +81,7 @@ def _functions(
         file: (folder / file).read_text(encoding="utf-8")
         for file in ("runtime_cells.h", "runtime_weighted.h")
     }
-    try:
-        library = compile_shared(source, flags=(*FLAGS, *target), name="hardgrad_runtime", headers=headers)
-    except ExportError as error:
-        if "refused" not in str(error):
-            raise
-        # Some compilers have no notion of "native" on some processors.
-        library = compile_shared(source, flags=FLAGS, name="hardgrad_runtime", headers=headers)
+    library = compile_for(target, source, flags=FLAGS, name="hardgrad_runtime", headers=headers)
     with_gil = ctypes.PyDLL(library._name)
     functions = (library[name], with_gil[name])
     for function in functions:
