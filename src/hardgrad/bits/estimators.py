@@ -14,11 +14,11 @@ from hardgrad.bits.network import BinaryNetwork, measure_gap
 from hardgrad.bits.packed import PackedNetwork
 from hardgrad.bits.packed_classifier import PackedClassifier
 from hardgrad.bits.training import LOSSES, Recipe, fit_network, reste_exponent
-from hardgrad.core.errors import DataError, ParameterError
+from hardgrad.core.errors import DataError
 from hardgrad.core.gap import GapReport
 from hardgrad.core.schedule import Schedule
 from hardgrad.functional.binary import SURROGATES
-from hardgrad.tabular.table_estimator import TableClassifier
+from hardgrad.tabular.table_estimator import TableClassifier, is_whole
 from hardgrad.train.progress import listen
 
 FEWEST_TO_HOLD_OUT = 50
@@ -110,12 +110,11 @@ class BinaryMLPClassifier(TableClassifier):
         X : array [n, features] or any data frame; no missing values.
         y : labels [n]. sample_weight : [n], not negative.
         """
-        self._check_parameters()
-        self.__dict__.pop("packed_", None)  # a fit that ends early leaves no model of an earlier one behind
+        seed = self._begin_fit()
         X, labels = self._check_input(X, y)
         numbers = self._class_numbers(labels)
         weight = self._weights(sample_weight, len(numbers))
-        seed, K = self._seed_of_fit(), len(self.classes_)
+        K = len(self.classes_)
         _, encoded = self._encode_training(X, numbers, weight, task="classification", n_classes=K, seed=seed)
         used = weight > 0
         if used.sum() < 2:
@@ -192,23 +191,13 @@ class BinaryMLPClassifier(TableClassifier):
         )
 
     def _check_parameters(self) -> None:
-        def require(fine: bool, name: str, expected: str) -> None:
-            if not fine:
-                raise ParameterError(
-                    f"{type(self).__name__} got {name}={getattr(self, name)!r}; expected {expected}."
-                )
-
         sizes: Any = self.hidden_layer_sizes
-        fine = isinstance(sizes, tuple | list | np.ndarray) and all(_is_whole(units) for units in sizes)
-        require(fine, "hidden_layer_sizes", "whole numbers of units, of at least 1")
+        fine = isinstance(sizes, tuple | list | np.ndarray) and all(is_whole(units) for units in sizes)
+        self._require(fine, "hidden_layer_sizes", "whole numbers of units, of at least 1")
         for name, known in CHOICES.items():
-            require(getattr(self, name) in known, name, f"one of {', '.join(map(str, known))}")
+            self._require(getattr(self, name) in known, name, f"one of {', '.join(map(str, known))}")
         for name in ("max_iter", "batch_size"):
-            require(_is_whole(getattr(self, name)), name, "a whole number of at least 1")
-        require(self.batch_size >= 2, "batch_size", "at least 2, for batch normalisation")
-        require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
-        require(0 <= self.validation_fraction <= 0.5, "validation_fraction", "a share from 0 to 0.5")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
+            self._require(is_whole(getattr(self, name)), name, "a whole number of at least 1")
+        self._require(self.batch_size >= 2, "batch_size", "at least 2, for batch normalisation")
+        self._require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
+        self._require(0 <= self.validation_fraction <= 0.5, "validation_fraction", "a share from 0 to 0.5")

@@ -29,7 +29,7 @@ from hardgrad.logic.thermometer import STRATEGIES, BitColumns, fit_bits
 from hardgrad.tabular.neighbour_features import neighbour_schema
 from hardgrad.tabular.neighbour_fit import held_out
 from hardgrad.tabular.schema import TableSchema
-from hardgrad.tabular.table_estimator import TableClassifier, TableEstimator, TableRegressor
+from hardgrad.tabular.table_estimator import TableClassifier, TableEstimator, TableRegressor, is_whole
 from hardgrad.train.loop import Hardware
 from hardgrad.train.progress import Event, listen
 
@@ -135,34 +135,22 @@ class LogicGateBase(TableEstimator):
         bounds = np.zeros((2, 0)) if classes else np.stack([learned.min(axis=0), learned.max(axis=0)])
         return GateProblem(X, y, weight, held, columns, classes, *bounds)
 
-    def _begin_fit(self) -> int:
-        """Check the parameters, forget an earlier fit, and return the seed of this one."""
-        self._check_parameters()
-        self.__dict__.pop("artifact_", None)  # a fit that ends early leaves no model of an earlier one behind
-        return self._seed_of_fit()
-
     def _check_parameters(self) -> None:
-        def require(fine: bool, name: str, expected: str) -> None:
-            if not fine:
-                raise ParameterError(
-                    f"{type(self).__name__}() got {name}={getattr(self, name)!r}; expected {expected}."
-                )
-
         for name, known in {
             "parametrization": PARAMETRIZATIONS, "response": RESPONSES[:2], "init": INITIALISATIONS, "connections": CONNECTIONS,
             "thresholds": (*STRATEGIES, "learned"),
         }.items():  # fmt: skip
-            require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
+            self._require(getattr(self, name) in known, name, f"one of {', '.join(known)}")
         for name in ("n_thresholds", "batch_size", "max_iter"):
-            require(_is_whole(getattr(self, name)), name, "a whole number of at least 1")
+            self._require(is_whole(getattr(self, name)), name, "a whole number of at least 1")
         sizes: Any = self.layer_sizes
-        listed = isinstance(sizes, tuple | list) and len(sizes) > 0 and all(_is_whole(size) for size in sizes)
-        require(listed, "layer_sizes", "whole numbers of at least 1, one a layer")
-        require(_is_pair(self.temperature), "temperature", "two positive numbers, from and to")
+        listed = isinstance(sizes, tuple | list) and len(sizes) > 0 and all(is_whole(size) for size in sizes)
+        self._require(listed, "layer_sizes", "whole numbers of at least 1, one a layer")
+        self._require(_is_pair(self.temperature), "temperature", "two positive numbers, from and to")
         most = 2 if self.parametrization == "softmax" else 6
-        require(_is_whole(self.fan_in) and 2 <= int(self.fan_in) <= most, "fan_in", f"2 to {most}")
-        require(0 <= self.validation_fraction <= 0.5, "validation_fraction", "a share from 0 to 0.5")
-        require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
+        self._require(is_whole(self.fan_in) and 2 <= int(self.fan_in) <= most, "fan_in", f"2 to {most}")
+        self._require(0 <= self.validation_fraction <= 0.5, "validation_fraction", "a share from 0 to 0.5")
+        self._require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
 
     # --- the fitted model ----------------------------------------------------------------------------------------------------
     def measure_gap(self, X: Any, y: Any, sample_weight: Any = None) -> GapReport:
@@ -375,10 +363,6 @@ class LogicGateRegressor(TableRegressor, LogicGateBase):
 
     def _known_answers(self, y: Any) -> NDArray[Any]:
         return np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _is_pair(value: Any) -> bool:

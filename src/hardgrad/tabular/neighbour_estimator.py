@@ -26,7 +26,7 @@ from hardgrad.tabular.neighbour_model import Neighbourhood, standardised
 from hardgrad.tabular.neighbour_network import EncoderShape
 from hardgrad.tabular.neighbour_training import Problem, Recipe, with_embedding
 from hardgrad.tabular.schema import TableSchema
-from hardgrad.tabular.table_estimator import TableEstimator
+from hardgrad.tabular.table_estimator import TableEstimator, is_whole
 from hardgrad.train.loop import Hardware
 from hardgrad.train.progress import Event, listen
 
@@ -187,32 +187,20 @@ class NeighbourhoodBase(TableEstimator):
             for i, each in enumerate(shapes)
         ]  # fmt: skip
 
-    def _begin_fit(self) -> int:
-        """Check the parameters, forget an earlier fit, and return the seed of this one."""
-        self._check_parameters()
-        self.__dict__.pop("artifact_", None)  # a fit that ends early leaves no model of an earlier one behind
-        return self._seed_of_fit()
-
     def _check_parameters(self) -> None:
-        def require(fine: bool, name: str, expected: str) -> None:
-            if not fine:
-                raise ParameterError(
-                    f"{type(self).__name__}() got {name}={getattr(self, name)!r}; expected {expected}."
-                )
-
         for name in WHOLE:
-            require(_is_whole(getattr(self, name), 1), name, "a whole number of at least 1")
-        require(_is_whole(self.n_blocks, 0), "n_blocks", "a whole number of at least 0")
-        require(
+            self._require(is_whole(getattr(self, name), 1), name, "a whole number of at least 1")
+        self._require(is_whole(self.n_blocks, 0), "n_blocks", "a whole number of at least 0")
+        self._require(
             self.embedding in (None, "periodic", "piecewise"), "embedding", "None, 'periodic' or 'piecewise'"
         )
-        require(self.encoder in ("given", "auto"), "encoder", "'given' or 'auto'")
-        require(0 <= self.dropout < 1, "dropout", "a share from 0 to below 1")
-        require(0 < self.sample_rate <= 1, "sample_rate", "a share above 0 and up to 1")
-        require(0 <= self.validation_fraction <= 0.5, "validation_fraction", "a share from 0 to 0.5")
-        require(0 < self.temperature < np.inf, "temperature", "a positive number")
-        require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
-        require(0 <= self.weight_decay < np.inf, "weight_decay", "a number that is not negative")
+        self._require(self.encoder in ("given", "auto"), "encoder", "'given' or 'auto'")
+        self._require(0 <= self.dropout < 1, "dropout", "a share from 0 to below 1")
+        self._require(0 < self.sample_rate <= 1, "sample_rate", "a share above 0 and up to 1")
+        self._require(0 <= self.validation_fraction <= 0.5, "validation_fraction", "a share from 0 to 0.5")
+        self._require(0 < self.temperature < np.inf, "temperature", "a positive number")
+        self._require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
+        self._require(0 <= self.weight_decay < np.inf, "weight_decay", "a number that is not negative")
 
     # --- the fitted model ----------------------------------------------------------------------------------------------------
     def harden(
@@ -235,7 +223,7 @@ class NeighbourhoodBase(TableEstimator):
         if prototypes is not None:
             model = self._condensed(prototypes)
         if k != "auto":
-            if not _is_whole(k, 1) or int(k) > len(model.memory):
+            if not is_whole(k, 1) or int(k) > len(model.memory):
                 raise ParameterError(
                     f"harden() got k={k!r}; expected 'auto' or a number from 1 to the {len(model.memory)} rows remembered."
                 )
@@ -310,10 +298,6 @@ class NeighbourhoodBase(TableEstimator):
 
     def _known_answers(self, y: Any) -> Floats:
         raise NotImplementedError
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
 
 
 def _difference(event: Event) -> float | None:

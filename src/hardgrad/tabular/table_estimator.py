@@ -14,13 +14,18 @@ from sklearn.utils import Tags, check_consistent_length, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
-from hardgrad.core.errors import DataError
+from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.tabular.column_typing import Typing
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, TableModel
 from hardgrad.train.progress import Event
 
 Array = NDArray[np.float64]
+
+
+def is_whole(value: Any, least: int = 1) -> bool:
+    """Tell whether a parameter is a whole number, no Boolean, of at least `least`."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
 
 
 def is_table(X: Any) -> bool:
@@ -62,6 +67,23 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
     def _remember_names(self, names: list[str]) -> None:
         self.feature_names_in_ = np.array(names, dtype=object)
         self.n_features_in_ = len(names)
+
+    def _check_parameters(self) -> None:
+        """Raise `ParameterError` for the first parameter outside its range (see `_require`)."""
+
+    def _require(self, fine: bool, name: str, expected: str) -> None:
+        if not fine:
+            raise ParameterError(
+                f"{type(self).__name__}() got {name}={getattr(self, name)!r}; expected {expected}."
+            )
+
+    def _begin_fit(self) -> int:
+        """Check the parameters, forget an earlier fit, and return the seed of this one."""
+        self._check_parameters()
+        self.__dict__.pop(
+            self.artifact_attribute, None
+        )  # a fit that ends early leaves no model of an earlier one behind
+        return self._seed_of_fit()
 
     def _seed_of_fit(self) -> int:
         """Draw the seed of one fit from `random_state`."""

@@ -127,14 +127,17 @@ class SoftForestBase(TableEstimator):
         fit_streamed(self, table)
         return self
 
-    def _begin_fit(self) -> None:
+    def _check_parameters(self) -> None:
         check_parameters(self)
-        self.__dict__.pop("forest_", None)  # a fit that ends early leaves no forest of an earlier one behind
         if self.random_state is None and under_torchrun():
             raise ParameterError(
                 "processes of torchrun must draw the same numbers: pass random_state=0 or another seed."
             )
-        self._seed = self._seed_of_fit()
+
+    def _begin_fit(self) -> int:
+        """Begin as every estimator does, and keep the seed, which training and polish share."""
+        self._seed = super()._begin_fit()
+        return self._seed
 
     def _train_encoded(
         self, schema: TableSchema, encoded: Array, Y: Array, weight: Array, objective: Objective, classes: tuple[Label, ...],
