@@ -29,11 +29,11 @@ def in_blocks(run: Callable[[int, int], object], count: int, threads: int, *, mu
     >>> seen
     [(0, 10)]
     """
-    threads = min(threads, -(-count // multiple))
+    units = -(-count // multiple)
+    threads = min(threads, units)
     if threads <= 1:
         run(0, count)
         return
-    units = -(-count // multiple)
     bounds = [min(count, units * k // threads * multiple) for k in range(threads + 1)]
     waiting = [_pool().submit(run, a, b) for a, b in pairwise(bounds[1:])]
     try:

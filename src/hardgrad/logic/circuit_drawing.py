@@ -13,7 +13,7 @@ from hardgrad.core.files import write_text
 from hardgrad.export.dot import digraph
 from hardgrad.export.text import one_line
 from hardgrad.logic.gate_ids import Gate
-from hardgrad.logic.program import live_wires
+from hardgrad.logic.program import live_wires, operands
 
 if TYPE_CHECKING:
     from hardgrad.logic.circuit import Circuit
@@ -110,14 +110,8 @@ def _layout(circuit: Circuit, live: Any) -> tuple[dict[int, tuple[float, float]]
 
 def _operands(circuit: Circuit, wire: int) -> list[tuple[int, float]]:
     """What a gate reads, and at which share of its height."""
-    g = wire - circuit.n_inputs
-    gate = int(circuit.gates[g])
-    if gate in (Gate.FALSE, Gate.TRUE):
-        return []
-    a, b = int(circuit.left[g]), int(circuit.right[g])
-    if gate in (Gate.A, Gate.NOT_A):
-        return [(a, 0.5)]
-    return [(b, 0.5)] if gate in (Gate.B, Gate.NOT_B) else [(a, 0.3), (b, 0.7)]
+    read = operands(circuit, wire)
+    return [(operand, 0.5 if len(read) == 1 else (0.3, 0.7)[side]) for side, operand in read]
 
 
 def _wire(start: tuple[float, float], end: tuple[float, float], side: float) -> str:

@@ -188,7 +188,11 @@ class CircuitModel(TableModel, kind="circuit-model"):
 
     def predict_raw_encoded(self, X: Floats) -> Floats:
         """Return the raw scores, float64 [n, scores], of an encoded matrix X [n, features]."""
-        return self.runtime("numpy").predict_raw_encoded(X)
+        return self._reference.predict_raw_encoded(X)
+
+    @cached_property
+    def _reference(self) -> CircuitModelRuntime:
+        return self.runtime("numpy")
 
     def runtime(self, engine: str = "auto", *, n_jobs: int = 1) -> CircuitModelRuntime:
         """Return a fast handle that gives the same bits (see `hardgrad.logic.runtime.prepare`)."""

@@ -17,7 +17,7 @@ from hardgrad.export.sql import SqlDialect, above, choose, column, integer, weig
 from hardgrad.export.sql_dialects import sql_dialect
 from hardgrad.export.sql_query import Items, SqlQuery
 from hardgrad.logic.gate_ids import Gate
-from hardgrad.logic.program import READS, live_wires
+from hardgrad.logic.program import live_wires, operands
 from hardgrad.tabular.table_sql import TableQuery
 from hardgrad.tabular.table_sql_output import add_outputs
 
@@ -187,9 +187,9 @@ class _GateQuery:
         for wire in range(inputs, circuit.n_wires):
             if not live[wire] or not 0 < int(circuit.gates[wire - inputs]) < 15:
                 continue
-            operands = self._operands(wire)
-            ready[wire] = max(ready[operand] for operand in operands)
-            nested[wire] = 1 + max(nested[operand] for operand in operands)
+            read = [operand for _, operand in operands(circuit, wire)]
+            ready[wire] = max(ready[operand] for operand in read)
+            nested[wire] = 1 + max(nested[operand] for operand in read)
             if readers[wire] > 1 or nested[wire] >= NESTED:
                 layer[wire] = ready[wire] = ready[wire] + 1
                 nested[wire] = 0
@@ -200,18 +200,9 @@ class _GateQuery:
         inputs = self._circuit.n_inputs
         if wire < inputs or (wire in layer and not top):
             return {wire}
-        operands = self._operands(wire)
-        return set().union(*(self._leaves(operand, layer, top=False) for operand in operands))
-
-    def _operands(self, wire: int) -> list[int]:
-        """The wires that a gate depends on."""
-        g = wire - self._circuit.n_inputs
-        reads = READS[self._circuit.gates[g]].tolist()
-        return [
-            int(wires[g])
-            for wires, read in zip((self._circuit.left, self._circuit.right), reads, strict=True)
-            if read
-        ]
+        return set().union(
+            *(self._leaves(read, layer, top=False) for _, read in operands(self._circuit, wire))
+        )
 
     def _name(self, wire: int) -> str:
         return f"x_{wire}" if wire < self._circuit.n_inputs else f"n_{wire}"
@@ -231,8 +222,8 @@ class _GateQuery:
         gate = int(self._circuit.gates[wire - self._circuit.n_inputs])
         if gate in (Gate.FALSE, Gate.TRUE):
             return self._query.dialect.truth(gate == Gate.TRUE)
-        operands = [self._operand(operand, layer) for operand in self._operands(wire)]
-        return _written(gate, operands[0], operands[-1])
+        read = [self._operand(operand, layer) for _, operand in operands(self._circuit, wire)]
+        return _written(gate, read[0], read[-1])
 
 
 def _written(gate: int, a: exp.Expr, b: exp.Expr) -> exp.Expr:

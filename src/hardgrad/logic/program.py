@@ -6,7 +6,7 @@ runtime touches stays small.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +59,27 @@ class Program:
     output_place: Ints
     n_inputs: int
     n_places: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a call gives a runtime and asks of it; an array without elements is not given, or not asked for.
+
+    Parameters
+    ----------
+    n_rows : number of rows.
+    words : uint64 [inputs, words], packed inputs; or
+    rows : uint8 [n_rows, inputs], rows of bytes 0 and 1.
+    out : uint64 [outputs, words], packed outputs.
+    counts : int32 [n_rows, groups]; winner : int32 [n_rows].
+    """
+
+    n_rows: int
+    words: NDArray[np.uint64] = field(default_factory=lambda: np.empty((0, 0), np.uint64))
+    rows: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0), np.uint8))
+    out: NDArray[np.uint64] = field(default_factory=lambda: np.empty((0, 0), np.uint64))
+    counts: Ints = field(default_factory=lambda: np.empty((0, 0), np.int32))
+    winner: Ints = field(default_factory=lambda: np.empty(0, np.int32))
 
 
 def make_program(circuit: Circuit) -> Program:
@@ -129,6 +150,15 @@ def live_wires(circuit: Circuit) -> NDArray[np.bool_]:
             if reads_right[g]:
                 marks[right[g]] = True
     return np.array(marks, bool)
+
+
+def operands(circuit: Circuit, wire: int) -> list[tuple[int, int]]:
+    """Return what a wire depends on directly, as (side, wire): side 0 is a, 1 is b; nothing for inputs and constants."""
+    g = wire - circuit.n_inputs
+    if g < 0:
+        return []
+    reads = READS[circuit.gates[g]].tolist()
+    return [(side, int(wires[g])) for side, wires in enumerate((circuit.left, circuit.right)) if reads[side]]
 
 
 def without_unused_inputs(circuit: Circuit) -> tuple[Circuit, Ints]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,7 +20,7 @@ from hardgrad.core.errors import ExportError, ParameterError
 from hardgrad.core.threads import effective_jobs, in_blocks
 from hardgrad.logic.circuit import Bits, Circuit, Words
 from hardgrad.logic.counting import Groups, count_outputs, make_groups
-from hardgrad.logic.program import MASKS, Program
+from hardgrad.logic.program import MASKS, Program, Work
 from hardgrad.logic.runtime_numpy import evaluate_packed
 
 Engine = Literal["auto", "c", "numba", "numpy"]
@@ -40,19 +41,8 @@ class Kernel(Protocol):
     lanes: int | None
     """Words of a block; None where it is free."""
 
-    def run(
-        self,
-        words: Any,
-        rows: Any,
-        out: Any,
-        counts: Any,
-        winner: Any,
-        n_rows: int,
-        start: int,
-        stop: int,
-        lanes: int,
-    ) -> None:
-        """Evaluate words `start:stop` of packed inputs, or of rows; arrays without elements are not asked for."""
+    def run(self, work: Work, start: int, stop: int, lanes: int) -> None:
+        """Do the part of some work that is in words `start:stop`, `lanes` words at a time."""
 
 
 class CircuitRuntime:
@@ -82,85 +72,64 @@ class CircuitRuntime:
 
     def evaluate(self, bits: Any) -> Bits:
         """Return the outputs, bool [n, outputs], of rows of input bits [n, inputs] (see `Circuit.evaluate`)."""
-        rows = self.circuit.check_bits(bits)
-        out = np.empty((self.circuit.n_outputs, word_count(len(rows))), np.uint64)
-        self._run(None, rows, out, None, None, len(rows))
-        return unpack_bits(out, len(rows)).T
+        given = self._given(bits)
+        out = np.empty((self.circuit.n_outputs, word_count(given.n_rows)), np.uint64)
+        self._run(replace(given, out=out))
+        return unpack_bits(out, given.n_rows).T
 
     def evaluate_packed(self, words: Words) -> Words:
         """Return packed outputs [outputs, w] of packed inputs [inputs, w] (see `Circuit.evaluate_packed`)."""
-        words = np.ascontiguousarray(self.circuit.check_words(words))
+        given = self._given(packed=words)
         out = np.empty((self.circuit.n_outputs, words.shape[1]), np.uint64)
-        self._run(words, None, out, None, None, WORD_BITS * words.shape[1])
+        self._run(replace(given, out=out))
         return out
 
     def counts(
         self, bits: Any = None, *, packed: Words | None = None, n_rows: int | None = None
     ) -> NDArray[np.int32]:
         """Return how many outputs of each group are 1, weighted: int32 [n, groups], of rows of bits or of packed inputs of n rows."""
-        words, rows, count = self._input(bits, packed, n_rows)
-        counts = np.empty((count, self._groups.n_groups), np.int32)
-        self._run(words, rows, None, counts, None, count)
+        given = self._given(bits, packed, n_rows)
+        counts = np.empty((given.n_rows, self._groups.n_groups), np.int32)
+        self._run(replace(given, counts=counts))
         return counts
 
     def winners(
         self, bits: Any = None, *, packed: Words | None = None, n_rows: int | None = None
     ) -> NDArray[np.int32]:
         """Return the group with the largest count, the first of those that tie: int32 [n]."""
-        words, rows, count = self._input(bits, packed, n_rows)
-        winner = np.empty(count, np.int32)
-        self._run(words, rows, None, None, winner, count)
+        given = self._given(bits, packed, n_rows)
+        winner = np.empty(given.n_rows, np.int32)
+        self._run(replace(given, winner=winner))
         return winner
 
-    def _input(
-        self, bits: Any, packed: Words | None, n_rows: int | None
-    ) -> tuple[Words | None, Bits | None, int]:
+    def _given(self, bits: Any = None, packed: Words | None = None, n_rows: int | None = None) -> Work:
         if packed is None:
-            rows = self.circuit.check_bits(bits)
-            return None, rows, len(rows)
+            rows = np.ascontiguousarray(self.circuit.check_bits(bits)).view(np.uint8)
+            return Work(len(rows), rows=rows)
         words = np.ascontiguousarray(self.circuit.check_words(packed))
-        return words, None, WORD_BITS * words.shape[1] if n_rows is None else n_rows
+        return Work(WORD_BITS * words.shape[1] if n_rows is None else n_rows, words=words)
 
-    def _run(
-        self, words: Words | None, rows: Bits | None, out: Words | None, counts: NDArray[np.int32] | None, winner: NDArray[np.int32] | None,
-        n_rows: int,
-    ) -> None:  # fmt: skip
-        kernel = self._choose(n_rows)
+    def _run(self, work: Work) -> None:
+        kernel = self._choose(work.n_rows)
+        n_words = word_count(work.n_rows)
         if kernel is None:
-            self._reference(words, rows, out, counts, winner, n_rows)
-            return
-        n_words = word_count(n_rows)
-        if not n_words:
-            return
-        lanes = kernel.lanes or block_words(self.circuit.program, n_words)
-        arrays = (
-            np.empty((0, 0), np.uint64) if words is None else words,
-            np.empty((0, 0), np.uint8) if rows is None else np.ascontiguousarray(rows).view(np.uint8),
-            np.empty((0, n_words), np.uint64) if out is None else out,
-            np.empty((0, self._groups.n_groups), np.int32) if counts is None else counts,
-            np.empty(0, np.int32) if winner is None else winner,
-        )
-        in_blocks(
-            lambda start, stop: kernel.run(*arrays, n_rows, start, stop, lanes),
-            n_words,
-            self.n_jobs,
-            multiple=lanes,
-        )
+            self._reference(work)
+        elif n_words:
+            lanes = kernel.lanes or block_words(self.circuit.program, n_words)
+            in_blocks(
+                lambda start, stop: kernel.run(work, start, stop, lanes), n_words, self.n_jobs, multiple=lanes
+            )
 
-    def _reference(
-        self, words: Words | None, rows: Bits | None, out: Words | None, counts: NDArray[np.int32] | None, winner: NDArray[np.int32] | None,
-        n_rows: int,
-    ) -> None:  # fmt: skip
-        packed = words if words is not None else pack_bits(np.asarray(rows).T)
-        answer = evaluate_packed(self.circuit, packed)
-        if out is not None:
-            out[:] = answer
-        if counts is not None or winner is not None:
-            counted = count_outputs(answer, self._groups, n_rows)
-            if counts is not None:
-                counts[:] = counted
-            if winner is not None:
-                winner[:] = counted.argmax(axis=1) if counted.shape[1] else 0
+    def _reference(self, work: Work) -> None:
+        answer = evaluate_packed(self.circuit, pack_bits(work.rows.T) if len(work.rows) else work.words)
+        if work.out.size:
+            work.out[:] = answer
+        if work.counts.size or work.winner.size:
+            counted = count_outputs(answer, self._groups, work.n_rows)
+            if work.counts.size:
+                work.counts[:] = counted
+            if work.winner.size:
+                work.winner[:] = counted.argmax(axis=1) if counted.shape[1] else 0
 
     def _choose(self, n_rows: int) -> Kernel | None:
         if self._kernel is None and self._wanted == "auto" and n_rows * self.circuit.n_gates > SMALL_WORK:
@@ -186,26 +155,16 @@ class NumbaKernel:
         self._program, self._groups = program, groups
         self._loop: Any = run_circuit
 
-    def run(
-        self,
-        words: Any,
-        rows: Any,
-        out: Any,
-        counts: Any,
-        winner: Any,
-        n_rows: int,
-        start: int,
-        stop: int,
-        lanes: int,
-    ) -> None:
-        """Evaluate words `start:stop` (see `Kernel.run`)."""
+    def run(self, work: Work, start: int, stop: int, lanes: int) -> None:
+        """Do the part in words `start:stop` (see `Kernel.run`)."""
         p, g = self._program, self._groups
         state = np.empty((p.n_places, lanes), np.uint64)
         octets, tile = np.empty((8, p.n_inputs), np.uint8), np.empty(p.n_inputs, np.uint64)
         index = max(g.n_groups - 1, 1).bit_length()
         self._loop(
-            words, rows, out, counts, winner, n_rows, start, stop, lanes, p.gate, p.left, p.right, p.target, p.input_wire, p.input_place,
-            p.output_place, MASKS, g.member, g.member_start, g.n_shifts, g.n_planes, index, state, octets, tile,
+            work.words, work.rows, work.out, work.counts, work.winner, work.n_rows, start, stop, lanes, p.gate, p.left, p.right, p.target,
+            p.input_wire, p.input_place, p.output_place, MASKS, g.member, g.member_start, g.n_shifts, g.n_planes, index,
+            state, octets, tile,
         )  # fmt: skip
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad.core.bit_words import word_count
 from hardgrad.export.c import c_table
 from hardgrad.export.compiled_c import NATIVE, compile_for
 from hardgrad.logic.circuit_c import gate_functions
 from hardgrad.logic.counting import Groups
-from hardgrad.logic.program import MASKS, Program
+from hardgrad.logic.program import MASKS, Program, Work
 
 FLAGS = ("-std=gnu11", "-O3")
 STRAIGHT_FLAGS = ("-std=gnu11", "-O1")
@@ -74,25 +75,14 @@ class CKernel:
         )  # fmt: skip
         self._n_inputs = program.n_inputs
 
-    def run(
-        self,
-        words: Any,
-        rows: Any,
-        out: Any,
-        counts: Any,
-        winner: Any,
-        n_rows: int,
-        start: int,
-        stop: int,
-        lanes: int,
-    ) -> None:
-        """Evaluate words `start:stop` of packed inputs or of rows; arrays without elements are not asked for."""
-        n_words = words.shape[1] if words.size else out.shape[1]
+    def run(self, work: Work, start: int, stop: int, lanes: int) -> None:
+        """Do the part of some work that is in words `start:stop`, `lanes` words at a time."""
+        n_words = work.words.shape[1] if work.words.size else word_count(work.n_rows)
         state = np.empty(8 * self._n_places * lanes + ALIGNMENT, np.uint8)
         octets, tile = np.empty(8 * self._n_inputs, np.uint8), np.empty(self._n_inputs, np.uint64)
+        arrays = (work.words, work.rows, work.out, work.counts, work.winner)
         self._run(
-            ctypes.addressof(self._struct), _address(words), _address(rows), _address(out), _address(counts), _address(winner),
-            n_rows, n_words, start, stop, lanes // 8,
+            ctypes.addressof(self._struct), *map(_address, arrays), work.n_rows, n_words, start, stop, lanes // 8,
             state.ctypes.data + -state.ctypes.data % ALIGNMENT, octets.ctypes.data, tile.ctypes.data,
         )  # fmt: skip
 

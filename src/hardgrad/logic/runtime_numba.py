@@ -99,7 +99,7 @@ def run_circuit(
     masks, member, member_start, n_shifts, n_planes, n_index, state, octets, tile,
 ):  # fmt: skip
     """Evaluate words `start:stop` of packed inputs, or of rows where there are any, into what is not empty: outputs, counts, winners."""
-    n_groups = counts.shape[1]
+    n_groups = (len(member_start) - 1) // n_shifts
     planes, best = np.empty((n_planes, lanes), np.uint64), np.empty((n_planes, lanes), np.uint64)
     index = np.empty((n_index, lanes), np.uint64)
     for first in range(start, stop, lanes):
