@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hardgrad.core.errors import DataError
 from hardgrad.logic.circuit_build import NetworkBuilder
+from hardgrad.logic.definitions import define
 
 if TYPE_CHECKING:
     from hardgrad.logic.circuit import Circuit
@@ -238,9 +239,25 @@ def _text_circuit(reader: _Reader, most: int, inputs: int, outputs: int, ands: i
                 f"the AIGER file defines literal {target}; expected an even one that nothing else defines."
             )
         defined[target >> 1] = (a, b)
+
+    def reads(variable: int) -> list[int]:
+        if variable not in defined:
+            raise DataError(
+                f"the AIGER file reads variable {variable}, which is neither an input nor defined."
+            )
+        return [literal >> 1 for literal in defined[variable]]
+
+    def make(variable: int) -> int:
+        a, b = defined[variable]
+        return net.both(signals[a >> 1] ^ a & 1, signals[b >> 1] ^ b & 1)
+
     for variable in [*defined, *(literal >> 1 for literal in wanted)]:
-        _build(net, signals, defined, variable)
+        define(variable, signals, reads, make, _cycle)
     return _finished(net, signals, wanted, reader, inputs)
+
+
+def _cycle(variable: int) -> str:
+    return f"variable {variable} of an AIGER file depends on itself; expected a circuit without cycles."
 
 
 def _define(signals: dict[int, int], literal: int, signal: int) -> None:
@@ -249,32 +266,6 @@ def _define(signals: dict[int, int], literal: int, signal: int) -> None:
             f"the AIGER file has an input of literal {literal}; expected an even one that is not used twice."
         )
     signals[literal >> 1] = signal
-
-
-def _build(
-    net: NetworkBuilder, signals: dict[int, int], defined: dict[int, tuple[int, int]], wanted: int
-) -> None:
-    waiting, open_variables = [wanted], set()
-    while waiting:
-        variable = waiting[-1]
-        if variable in signals:
-            waiting.pop()
-            continue
-        if variable not in defined:
-            raise DataError(
-                f"the AIGER file reads variable {variable}, which is neither an input nor defined."
-            )
-        a, b = defined[variable]
-        missing = [literal >> 1 for literal in (a, b) if literal >> 1 not in signals]
-        if missing and variable in open_variables:
-            raise DataError(
-                f"variable {variable} of an AIGER file depends on itself; expected a circuit without cycles."
-            )
-        open_variables.add(variable)
-        if missing:
-            waiting += missing
-        else:
-            signals[variable] = net.both(signals[a >> 1] ^ a & 1, signals[b >> 1] ^ b & 1)
 
 
 def _finished(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hardgrad.core.errors import DataError
 from hardgrad.logic.circuit_build import FALSE, TRUE, NetworkBuilder
+from hardgrad.logic.definitions import define
 
 if TYPE_CHECKING:
     from hardgrad.logic.circuit import Circuit
@@ -185,33 +186,24 @@ class _Model:
             raise DataError(f"a BLIF model defines its input {sorted(both)[0]!r}.")
         net = NetworkBuilder(len(self.inputs))
         signals = {name: net.input(i) for i, name in enumerate(self.inputs)}
+
+        def make(name: str) -> int:
+            _, inputs, cover = self.covers[name]
+            return _of_cover(net, [signals[other] for other in inputs], cover)
+
         for output in self.outputs:
-            self._define(net, signals, output)
+            define(output, signals, self._reads, make, self._cycle)
         return net.circuit(
             [signals[name] for name in self.outputs], input_names=self.inputs, output_names=self.outputs
         )
 
-    def _define(self, net: NetworkBuilder, signals: dict[str, int], wanted: str) -> None:
-        waiting = [wanted]
-        open_names: set[str] = set()
-        while waiting:
-            name = waiting[-1]
-            if name in signals:
-                waiting.pop()
-                continue
-            if name not in self.covers:
-                raise DataError(f"a BLIF model reads {name!r}, which is neither an input nor defined.")
-            number, inputs, cover = self.covers[name]
-            missing = [other for other in inputs if other not in signals]
-            if name in open_names and missing:
-                raise DataError(
-                    f"BLIF line {number}: {name!r} depends on itself; expected a circuit without cycles."
-                )
-            open_names.add(name)
-            if missing:
-                waiting += missing
-                continue
-            signals[name] = _of_cover(net, [signals[other] for other in inputs], cover)
+    def _reads(self, name: str) -> list[str]:
+        if name not in self.covers:
+            raise DataError(f"a BLIF model reads {name!r}, which is neither an input nor defined.")
+        return self.covers[name][1]
+
+    def _cycle(self, name: str) -> str:
+        return f"BLIF line {self.covers[name][0]}: {name!r} depends on itself; expected a circuit without cycles."
 
 
 def _of_cover(net: NetworkBuilder, inputs: list[int], cover: list[tuple[str, str]]) -> int:
