@@ -55,6 +55,7 @@ REPRODUCTIONS = (
     "categorical-encoders",
     "channel-gates",
     "chaos-gradients",
+    "circuit-search",
     "confusion-losses",
     "degree-curriculum",
     "distilled-tree",

@@ -19,7 +19,13 @@ from hardgrad.logic.boolean_functions import row_index as row_index
 from hardgrad.logic.boolean_functions import truth_table as truth_table
 from hardgrad.logic.circuit import Circuit as Circuit
 from hardgrad.logic.circuit_build import NetworkBuilder as NetworkBuilder
+from hardgrad.logic.circuit_generator import CircuitGenerator as CircuitGenerator
+from hardgrad.logic.circuit_graphs import random_circuits as random_circuits
 from hardgrad.logic.circuit_model import CircuitModel as CircuitModel
+from hardgrad.logic.circuit_search import CircuitPrior as CircuitPrior
+from hardgrad.logic.circuit_search import CircuitSearch as CircuitSearch
+from hardgrad.logic.circuit_search import SearchResult as SearchResult
+from hardgrad.logic.circuit_tokens import CircuitTokenizer as CircuitTokenizer
 from hardgrad.logic.convolution import LogicConv2d as LogicConv2d
 from hardgrad.logic.convolution import OrPool2d as OrPool2d
 from hardgrad.logic.curriculum import CurriculumReport as CurriculumReport
@@ -75,6 +81,9 @@ from hardgrad.logic.tasks import Majority as Majority
 from hardgrad.logic.tasks import Parity as Parity
 from hardgrad.logic.tasks import PointerValueRetrieval as PointerValueRetrieval
 from hardgrad.logic.thermometer import ThermometerEncoder as ThermometerEncoder
+from hardgrad.logic.truth_tables import TruthTable as TruthTable
+from hardgrad.logic.truth_tables import bits_distance as bits_distance
+from hardgrad.logic.truth_tables import npn_class as npn_class
 from hardgrad.logic.unseen import UnseenReport as UnseenReport
 from hardgrad.logic.unseen import unseen_report as unseen_report
 from hardgrad.logic.wiring import LearnableWiring as LearnableWiring

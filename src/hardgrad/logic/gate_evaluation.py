@@ -51,10 +51,7 @@ def evaluate_gates(x: Tensor, wires: Tensor, table: Tensor) -> Tensor:
 def interpolate(x: Tensor, wires: Tensor, table: Tensor) -> Tensor:
     """Do what `evaluate_gates` does by torch's operations, each of them differentiable."""
     if len(wires) == 2:
-        a, b = x[..., wires[0]], x[..., wires[1]]
-        t00, t01, t10, t11 = table.unbind(-1)
-        pair: Tensor = (t00 + (t10 - t00) * a) + ((t01 - t00) + (t00 - t01 - t10 + t11) * a) * b
-        return pair
+        return blend(x[..., wires[0]], x[..., wires[1]], table)
     values = table.T.unflatten(0, (2, -1)).movedim(0, -1)  # [rows, gates, 2]
     low, high = values.unbind(-1)
     current = low + x[..., None, wires[0]] * (high - low)
@@ -63,6 +60,12 @@ def interpolate(x: Tensor, wires: Tensor, table: Tensor) -> Tensor:
         current = low + x[..., None, wire] * (high - low)
     answers: Tensor = current.squeeze(-2)
     return answers
+
+
+def blend(a: Tensor, b: Tensor, table: Tensor) -> Tensor:
+    """Return the multilinear function of a and b that equals a table [..., 4] on bits; all three broadcast."""
+    t00, t01, t10, t11 = table.unbind(-1)
+    return (t00 + (t10 - t00) * a) + ((t01 - t00) + (t00 - t01 - t10 + t11) * a) * b
 
 
 class _Gates(torch.autograd.Function):

@@ -20,6 +20,7 @@ _HOMES = {
     "SmoothedActivation": "hardgrad.nn.activations",
     "SortingNetwork": "hardgrad.nn.sorting",
     "TrainableGate": "hardgrad.nn.channel_gate",
+    "VectorQuantizer": "hardgrad.nn.vector_quantizer",
     "save_memory": "hardgrad.nn.memory_saving.convert",
     "sparsity_penalty": "hardgrad.nn.conditional",
 }
