@@ -159,6 +159,7 @@ def test_the_gap_is_measured_against_the_real_weights() -> None:
         ([BinaryLinear(3, 3), nn.BatchNorm1d(3, track_running_stats=False)], "without running statistics"),
         ([BinaryLinear(3, 3), nn.ReLU(), BinaryLinear(3, 3, activation_surrogate="clipped")], "all .1"),
         ([BinaryLinear(3, 3), BinaryLinear(3, 3, activation_surrogate="sine")], "no threshold"),
+        ([BinaryLinear(3, 3, activation_surrogate="sine")], "module 0 takes the sign of a sine"),
         ([], "nothing to pack"),
         ([BinaryConv2d(1, 1, 3)], "BinaryConv2d out of place"),
     ],

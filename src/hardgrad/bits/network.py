@@ -58,6 +58,7 @@ class BinaryNetwork(Relaxed):
         widths: tuple[int, ...],
         *,
         activation_surrogate: Any = None,
+        input_surrogate: Any = None,
         layer: type[BinaryLinear] = BinaryLinear,
         **options: Any,
     ) -> BinaryNetwork:
@@ -66,12 +67,14 @@ class BinaryNetwork(Relaxed):
         Parameters
         ----------
         widths : inputs, units of each layer, outputs.
-        activation_surrogate : None for ReLU between the layers; otherwise signs with this backward, after a first layer that takes numbers.
+        activation_surrogate : None for ReLU between the layers; otherwise signs with this backward.
+        input_surrogate : None for a first layer that takes numbers; otherwise it takes their signs, with this backward. With signs
+            everywhere the network has a circuit (`hardgrad.logic.Circuit.from_network`).
         layer : class of the layers. options : for each of them, as for `BinaryLinear`.
         """
         parts: list[nn.Module] = []
         for number, (inputs, units) in enumerate(itertools.pairwise(widths)):
-            signs = activation_surrogate if number else None
+            signs = activation_surrogate if number else input_surrogate
             parts += [layer(inputs, units, bias=False, activation_surrogate=signs, **options)]
             parts += [nn.BatchNorm1d(units, eps=EPS)]
             if activation_surrogate is None and number < len(widths) - 2:
@@ -245,12 +248,13 @@ def fold(modules: list[nn.Module]) -> list[FoldedLayer]:
     for number, module in enumerate(modules):
         last = folded[-1] if folded else None
         if isinstance(module, BinaryLinear):
+            if module.activation_surrogate is not None:
+                _check_sign(module, number)
             if last is not None and module.activation_surrogate is not None:
                 if last.activation != "identity":
                     raise HardenError(
                         f"module {number} takes signs of what a {last.activation} gives, which are all +1; leave the {last.activation} out."
                     )
-                _check_sign(module, number)
                 last.activation = "sign"
             folded.append(FoldedLayer.of(module))
         elif (
