@@ -42,6 +42,7 @@ def network(*layers: nn.Module, places: int, seed: int = 0) -> BinaryNetwork:
         for module in found.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.weight.normal_(generator=generator)
+                module.weight[0] = 0.0  # a unit that is always on, or never
                 module.bias.normal_(generator=generator)
                 module.running_mean.normal_(0.0, 3.0, generator=generator)
                 module.running_var.uniform_(0.5, 20.0, generator=generator)

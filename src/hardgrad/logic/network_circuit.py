@@ -112,7 +112,9 @@ def _check(network: Any, kinds: tuple[str, ...], maker: str, expected: str) -> N
     kind = getattr(network, "kind", None)
     if kind not in kinds:
         got = type(network).__name__
-        raise InputTypeError(f"{maker}.from_network() got {got}; expected a {expected}, as harden() gives.")
+        raise InputTypeError(
+            f"{maker}.from_network() got {got}; expected a {expected}, as harden() gives for linear layers."
+        )
     if not network.binary_input:
         raise ExportError(
             "a network whose first layer takes real numbers has no circuit. Train one that takes the signs of its inputs: "
