@@ -22,6 +22,7 @@ ARTIFACTS = {
     "meta-tree-weights": "hardgrad.trees.meta_tree_weights:MetaTreeWeights",
     "neighbourhood": "hardgrad.tabular.neighbour_model:Neighbourhood",
     "packed-classifier": "hardgrad.bits.packed_classifier:PackedClassifier",
+    "packed-conv-network": "hardgrad.bits.packed_conv:PackedConvNetwork",
     "packed-network": "hardgrad.bits.packed:PackedNetwork",
     "routed-experts": "hardgrad.trees.routed_experts:RoutedExperts",
 }

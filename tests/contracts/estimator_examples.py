@@ -94,8 +94,8 @@ EXAMPLES = {
     "BinaryMLPClassifier": EstimatorExample(
         quick={"hidden_layer_sizes": (32,), "max_iter": 60},
         bad=(
-            {"hidden_layer_sizes": (0,)}, {"hidden_layer_sizes": 8}, {"activation": "tanh"}, {"surrogate": "sine"}, {"sampling": "dice"},
-            {"scale": "max"}, {"loss": "hinge"}, {"max_iter": 0}, {"batch_size": 1}, {"learning_rate": 0.0},
+            {"hidden_layer_sizes": (0,)}, {"hidden_layer_sizes": 8}, {"activation": "tanh"}, {"binary_input": 2}, {"surrogate": "sine"},
+            {"sampling": "dice"}, {"scale": "max"}, {"loss": "hinge"}, {"max_iter": 0}, {"batch_size": 1}, {"learning_rate": 0.0},
             {"validation_fraction": 0.9},
         ),
         exempt={

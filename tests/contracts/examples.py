@@ -629,6 +629,27 @@ def packed_network_examples() -> list[Example]:
     ]
 
 
+def packed_conv_network_examples() -> list[Example]:
+    """Packed networks for images; their compiled loops are held against the reference as an export is."""
+
+    def images(network: Any, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).normal(size=(12, network.widths[0], 6, 7))
+
+    def answers(network: Any, rows: np.ndarray) -> list[np.ndarray]:
+        size = packed_examples.fitting_size(network)  # a file that was changed may want another, or have none
+        return [network.predict(np.resize(rows, (len(rows), network.widths[0], *size)))] if size else []
+
+    def exports(network: Any, seed: int) -> list[ExportResult]:
+        rows = images(network, seed)
+        differ = (network.scores(rows, engine="numba") != network.scores(rows)).any(axis=1)
+        return [ExportResult("numba", int(differ.sum()), None)]
+
+    return [
+        Example(name, network, lambda seed, n=network: images(n, seed), answers, exports)  # type: ignore[misc]
+        for name, network in packed_examples.packed_conv_networks().items()
+    ]
+
+
 def packed_classifier_examples() -> list[Example]:
     """Packed classifiers; their compiled runtime is held against the reference as an export is."""
 
@@ -671,5 +692,6 @@ contract_examples: dict[str, Callable[[], list[Example]]] = {
     "routed-experts": expert_examples,
     "neighbourhood": neighbourhood_examples,
     "packed-classifier": packed_classifier_examples,
+    "packed-conv-network": packed_conv_network_examples,
     "packed-network": packed_network_examples,
 }

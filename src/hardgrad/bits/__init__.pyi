@@ -41,6 +41,8 @@ from hardgrad.bits.network import measure_gap as measure_gap
 from hardgrad.bits.packed import PackedLinear as PackedLinear
 from hardgrad.bits.packed import PackedNetwork as PackedNetwork
 from hardgrad.bits.packed_classifier import PackedClassifier as PackedClassifier
+from hardgrad.bits.packed_conv import Convolution as Convolution
+from hardgrad.bits.packed_conv import PackedConvNetwork as PackedConvNetwork
 from hardgrad.bits.parser import BitParser as BitParser
 from hardgrad.bits.parser_model import ParserModel as ParserModel
 from hardgrad.bits.periodic import PeriodicBinaryConv2d as PeriodicBinaryConv2d

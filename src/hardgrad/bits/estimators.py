@@ -24,6 +24,7 @@ from hardgrad.train.progress import listen
 FEWEST_TO_HOLD_OUT = 50
 CHOICES: dict[str, tuple[Any, ...]] = {
     "activation": ("relu", "sign"),
+    "binary_input": (False, True),
     "surrogate": tuple(name for name in SURROGATES if name != "sine"),
     "sampling": ("deterministic", "stochastic"),
     "scale": (None, "mean", "channel"),
@@ -38,6 +39,8 @@ class BinaryMLPClassifier(TableClassifier):
     ----------
     hidden_layer_sizes : units of the hidden layers.
     activation : "relu", or "sign" for bits between the layers, whose products are integers.
+    binary_input : whether the first layer takes the signs of the standardised features in place of them: one bit a column, above its mean
+        or not. With activation "sign" the model has a circuit (`hardgrad.logic.CircuitModel.from_network`).
     surrogate : backward of the signs, one of `hardgrad.functional.SURROGATES` but "sine". With "reste" the exponent grows from 1 to 3.
     sampling : "deterministic", or "stochastic" weights while training, a regulariser that needs more passes.
     scale : of the weights of a layer: None, "mean" or "channel" (see `BinaryLayer`).
@@ -76,6 +79,7 @@ class BinaryMLPClassifier(TableClassifier):
         hidden_layer_sizes: tuple[int, ...] = (256, 256),
         *,
         activation: str = "relu",
+        binary_input: bool = False,
         surrogate: str = "clipped",
         sampling: str = "deterministic",
         scale: str | None = None,
@@ -90,6 +94,7 @@ class BinaryMLPClassifier(TableClassifier):
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.binary_input = binary_input
         self.surrogate = surrogate
         self.sampling = sampling
         self.scale = scale
@@ -164,6 +169,7 @@ class BinaryMLPClassifier(TableClassifier):
         return BinaryNetwork.mlp(
             (inputs, *(int(units) for units in self.hidden_layer_sizes), len(self.classes_)),
             activation_surrogate=self.surrogate if self.activation == "sign" else None,
+            input_surrogate=self.surrogate if self.binary_input else None,
             layer=BinaryLinear,
             weight_surrogate=self.surrogate,
             sampling=self.sampling,

@@ -164,7 +164,7 @@ class BinaryLayer(Relaxed):
     def harden(self) -> nn.Module:
         """Return torch's own layer with the exact weights, after an exact sign where the inputs are binary.
 
-        A network of binary linear layers becomes a packed artifact by `BinaryNetwork.harden`.
+        A network of binary layers becomes a packed artifact by `BinaryNetwork.harden`.
         """
         with torch.no_grad():
             scale = self.unit_scale()
@@ -258,7 +258,7 @@ class BinaryConv2d(BinaryLayer):
     Parameters
     ----------
     in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias : as in torch.nn.Conv2d. Padding is with 0, which is
-        no bit; binary inputs that must stay bits need padding=0.
+        no bit: under a border a product counts the pixels of the image alone.
     options : as for `BinaryLinear`.
 
     Examples

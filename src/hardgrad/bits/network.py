@@ -1,10 +1,9 @@
-"""BinaryNetwork: binary layers in a row, hardened to one packed artifact; batch normalisation is folded into thresholds and scales."""
+"""BinaryNetwork: binary layers in a row, hardened to one packed artifact; how they are folded into it is `hardgrad.bits.folding`."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hardgrad.bits.folding import packed_network
 from hardgrad.bits.layers import BinaryLinear, binary_layers, param_groups
-from hardgrad.bits.packed import Activation, PackedLinear, PackedNetwork
+from hardgrad.bits.packed import PackedNetwork
 from hardgrad.core.errors import HardenError, InputError
 from hardgrad.core.gap import GapReport
 from hardgrad.core.mode import Mode
 from hardgrad.core.mode import mode as in_mode
 from hardgrad.core.relaxed import Relaxed
 
-Floats = NDArray[np.float64]
 EPS = 1e-4
 CALIBRATION_ROWS = 16_384
 
@@ -28,10 +27,13 @@ CALIBRATION_ROWS = 16_384
 class BinaryNetwork(Relaxed):
     """Layers in a row that harden to a `PackedNetwork`: `BinaryLinear`, each perhaps with torch.nn.BatchNorm1d and then torch.nn.ReLU.
 
+    For images there may be `BinaryConv2d` first, each perhaps with torch.nn.BatchNorm2d, ReLU and MaxPool2d without padding, and
+    torch.nn.Flatten after the last: they harden to a `PackedConvNetwork`, which takes images of any size that the layers take.
+
     Parameters
     ----------
-    layers : the modules. The signs of the inputs of a `BinaryLinear` with an `activation_surrogate` are folded into the layer before it;
-        torch.nn.Dropout and torch.nn.Identity are left out when hardened.
+    layers : the modules. The signs of the inputs of a layer with an `activation_surrogate` are folded into the layer before it;
+        torch.nn.Dropout, Dropout2d and Identity are left out when hardened.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class BinaryNetwork(Relaxed):
         widths: tuple[int, ...],
         *,
         activation_surrogate: Any = None,
+        input_surrogate: Any = None,
         layer: type[BinaryLinear] = BinaryLinear,
         **options: Any,
     ) -> BinaryNetwork:
@@ -66,12 +69,14 @@ class BinaryNetwork(Relaxed):
         Parameters
         ----------
         widths : inputs, units of each layer, outputs.
-        activation_surrogate : None for ReLU between the layers; otherwise signs with this backward, after a first layer that takes numbers.
+        activation_surrogate : None for ReLU between the layers; otherwise signs with this backward.
+        input_surrogate : None for a first layer that takes numbers; otherwise it takes their signs, with this backward. With signs
+            everywhere the network has a circuit (`hardgrad.logic.Circuit.from_network`).
         layer : class of the layers. options : for each of them, as for `BinaryLinear`.
         """
         parts: list[nn.Module] = []
         for number, (inputs, units) in enumerate(itertools.pairwise(widths)):
-            signs = activation_surrogate if number else None
+            signs = activation_surrogate if number else input_surrogate
             parts += [layer(inputs, units, bias=False, activation_surrogate=signs, **options)]
             parts += [nn.BatchNorm1d(units, eps=EPS)]
             if activation_surrogate is None and number < len(widths) - 2:
@@ -116,7 +121,7 @@ class BinaryNetwork(Relaxed):
         """
         if calibration is not None:
             return self.calibrated(calibration).harden_as_is()
-        if self.is_stochastic and any(isinstance(m, nn.BatchNorm1d) for m in self.modules()):
+        if self.is_stochastic and any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in self.modules()):
             raise HardenError(
                 "a network with stochastic weights has batch statistics of its draws, which are wrong for the bits; call "
                 "harden(calibration=X) with rows X that it was trained on."
@@ -125,26 +130,7 @@ class BinaryNetwork(Relaxed):
 
     def harden_as_is(self) -> PackedNetwork:
         """Return the packed network with the batch statistics that there are."""
-        folded = fold(list(self.layers))
-        sign = [layer.activation == "sign" for layer in folded]
-        bits = [folded[0].binary_input, *sign[:-1]]
-        limits = [layer.limits(b) for layer, s, b in zip(folded, sign, bits, strict=True) if s]
-        others = [layer for layer, s in zip(folded, sign, strict=True) if not s]
-        return PackedNetwork(
-            words=np.concatenate([layer.weights.words.reshape(-1) for layer in folded]),
-            threshold=_joined([limit for limit, _ in limits if limit.dtype == np.int32], np.int32),
-            cut=_joined([limit for limit, _ in limits if limit.dtype == np.float64], np.float64),
-            direction=_joined([direction for _, direction in limits], np.int8),
-            scale=_joined([layer.factor for layer in others], np.float32),
-            shift=_joined([layer.offset for layer in others], np.float32),
-            widths=(folded[0].weights.inputs, *(len(layer.factor) for layer in folded)),
-            activations=tuple(layer.activation for layer in folded),
-            binary_input=folded[0].binary_input,
-        )
-
-
-def _joined(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
-    return np.concatenate([np.empty(0, dtype), *(part.astype(dtype) for part in parts)])
+        return packed_network(list(self.layers))
 
 
 def estimate_batch_norm(network: nn.Module, X: Tensor, mode: Mode = "hard") -> None:
@@ -177,121 +163,6 @@ def estimate_batch_norm(network: nn.Module, X: Tensor, mode: Mode = "hard") -> N
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
-
-
-# --- folding ---------------------------------------------------------------------------------------------------------------------
-@dataclass
-class FoldedLayer:
-    """One binary layer with the affine function of its units: factor * product + offset, then the activation.
-
-    `centre` is where that function is 0 as a product, kept apart because it rounds less than -offset / factor.
-    """
-
-    weights: PackedLinear
-    binary_input: bool
-    factor: Floats
-    offset: Floats
-    centre: Floats
-    activation: Activation = "identity"
-    normalised: bool = field(default=False)
-
-    @classmethod
-    def of(cls, layer: BinaryLinear) -> FoldedLayer:
-        """Return a layer without what follows it."""
-        units = layer.out_features
-        scale = layer.unit_scale()
-        factor = np.ones(units) if scale is None else np.broadcast_to(_numbers(scale), units).copy()
-        offset = np.zeros(units) if layer.bias is None else _numbers(layer.bias)
-        signs = layer.signs().cpu().numpy()
-        return cls(
-            PackedLinear.of(signs),
-            layer.activation_surrogate is not None,
-            factor,
-            offset,
-            _over(-offset, factor),
-        )
-
-    def normalise(self, norm: nn.BatchNorm1d) -> None:
-        """Put batch normalisation behind the affine function."""
-        if norm.running_mean is None or norm.running_var is None:
-            raise HardenError(
-                "batch normalisation without running statistics has none to fold; expected track_running_stats=True."
-            )
-        mean, spread = _numbers(norm.running_mean), np.sqrt(_numbers(norm.running_var) + norm.eps)
-        gamma = _numbers(norm.weight) if norm.affine else np.ones_like(mean)
-        beta = _numbers(norm.bias) if norm.affine else np.zeros_like(mean)
-        self.centre = _over(mean - self.offset - _over(beta * spread, gamma), self.factor)
-        self.factor = self.factor * gamma / spread
-        self.offset = (self.offset - mean) * gamma / spread + beta
-        self.normalised = True
-
-    def limits(self, of_bits: bool) -> tuple[NDArray[Any], NDArray[np.int8]]:
-        """Return threshold and direction [units] of the sign of the affine function: bit 1 where it is at least 0."""
-        direction = np.where(self.factor < 0, -1, 1).astype(np.int8)
-        limit = self.centre
-        if of_bits:
-            limit = np.where(direction > 0, np.ceil(limit), np.floor(limit))
-        never = np.where(self.offset >= 0, -np.inf, np.inf)  # a unit without a factor is always on, or never
-        limit = np.where(self.factor == 0, never, limit)
-        if not of_bits:
-            return limit.astype(np.float64), direction
-        beyond = self.weights.inputs + 1
-        return limit.clip(-beyond, beyond).astype(np.int32), direction
-
-
-def fold(modules: list[nn.Module]) -> list[FoldedLayer]:
-    """Return the folded layers of modules in a row; raises `HardenError` where they are not as `BinaryNetwork` says."""
-    folded: list[FoldedLayer] = []
-    for number, module in enumerate(modules):
-        last = folded[-1] if folded else None
-        if isinstance(module, BinaryLinear):
-            if last is not None and module.activation_surrogate is not None:
-                if last.activation != "identity":
-                    raise HardenError(
-                        f"module {number} takes signs of what a {last.activation} gives, which are all +1; leave the {last.activation} out."
-                    )
-                _check_sign(module, number)
-                last.activation = "sign"
-            folded.append(FoldedLayer.of(module))
-        elif (
-            isinstance(module, nn.BatchNorm1d)
-            and last is not None
-            and last.activation == "identity"
-            and not last.normalised
-        ):
-            last.normalise(module)
-        elif isinstance(module, nn.ReLU) and last is not None and last.activation == "identity":
-            last.activation = "relu"
-        elif not isinstance(module, nn.Dropout | nn.Identity):
-            raise HardenError(
-                f"module {number} of a BinaryNetwork is a {type(module).__name__} out of place; expected BinaryLinear, each perhaps with "
-                "BatchNorm1d and then ReLU. hardgrad.harden() replaces the layers inside any other module."
-            )
-    if not folded:
-        raise HardenError("a BinaryNetwork without a BinaryLinear has nothing to pack.")
-    for layer in folded:
-        if not (np.isfinite(layer.factor).all() and np.isfinite(layer.offset).all()):
-            raise HardenError(
-                "a layer has a scale or a shift that is not finite: training diverged. Lower the learning rate."
-            )
-    return folded
-
-
-def _check_sign(layer: BinaryLinear, number: int) -> None:
-    surrogate = layer.activation_surrogate
-    if surrogate == "sine" or getattr(surrogate, "name", "") == "sine":
-        raise HardenError(
-            f"module {number} takes the sign of a sine of its inputs, which is no threshold; use it for weights."
-        )
-
-
-def _numbers(tensor: Tensor) -> Floats:
-    return tensor.detach().cpu().double().numpy()
-
-
-def _over(above: Floats, below: Floats) -> Floats:
-    """Divide; 0 where there is nothing to divide by, which `limits` treats by itself."""
-    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
 
 
 # --- gap -------------------------------------------------------------------------------------------------------------------------

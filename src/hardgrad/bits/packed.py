@@ -1,12 +1,12 @@
 """PackedNetwork: a network of one-bit weights as an artifact, 64 weights a word, with integer thresholds. Never imports torch.
 
-`PackedLinear` is one layer of it. How a trained network is folded into one is `hardgrad.bits.network`; the compiled loops are
-`hardgrad.bits.packed_kernels`; for tables, with columns and classes, there is `hardgrad.bits.packed_classifier`.
+`PackedLinear` is one layer of it. How a trained network is folded into one is `hardgrad.bits.folding`; the compiled loops are
+`hardgrad.bits.packed_kernels`; for tables, with columns and classes, there is `hardgrad.bits.packed_classifier`, and for images
+`hardgrad.bits.packed_conv`.
 """
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -178,7 +178,7 @@ class PackedNetwork(Artifact, kind="packed-network"):
         counts = {
             "threshold": units[of_bits].sum(), "cut": units[np.array(sign) & ~of_bits].sum(), "direction": units[sign].sum(),
             "scale": units[~np.array(sign)].sum(), "shift": units[~np.array(sign)].sum(),
-            "words": sum(unit * word_count(n) for n, unit in itertools.pairwise(self.widths)),
+            "words": sum(unit * word_count(n) for n, unit in zip(self.fan_ins, self.widths[1:], strict=True)),
         }  # fmt: skip
         for name, count in counts.items():
             if getattr(self, name).shape != (count,):
@@ -196,6 +196,11 @@ class PackedNetwork(Artifact, kind="packed-network"):
 
     # --- layers --------------------------------------------------------------------------------------------------------------
     @property
+    def fan_ins(self) -> tuple[int, ...]:
+        """Weights of a unit of each layer."""
+        return self.widths[:-1]
+
+    @property
     def takes_bits(self) -> tuple[bool, ...]:
         """Whether each layer takes bits: those after a sign, and the first where inputs are taken for their signs."""
         return (self.binary_input, *(a == "sign" for a in self.activations[:-1]))
@@ -204,7 +209,7 @@ class PackedNetwork(Artifact, kind="packed-network"):
     def layers(self) -> tuple[PackedLinear, ...]:
         """The weights, layer by layer."""
         found, start = [], 0
-        for inputs, units in itertools.pairwise(self.widths):
+        for inputs, units in zip(self.fan_ins, self.widths[1:], strict=True):
             end = start + units * word_count(inputs)
             found.append(PackedLinear(self.words[start:end].reshape(units, -1), inputs))
             start = end
@@ -253,28 +258,43 @@ class PackedNetwork(Artifact, kind="packed-network"):
         """
         if engine not in ENGINES:
             raise ParameterError(f"scores() got engine={engine!r}; expected one of {', '.join(ENGINES)}.")
+        rows = self._rows(X)
+        step = self._rows_at_once(rows)
+        blocks = [self._forward(rows[k : k + step], engine) for k in range(0, len(rows), step)]
+        return np.concatenate(blocks) if blocks else np.empty((0, self.widths[-1]))
+
+    def _rows(self, X: Any) -> Floats:
+        """The rows as the first layer takes them."""
         rows = np.asarray(X, np.float64)
         fits = rows.ndim == 2 and rows.shape[1] == self.widths[0]
         if not fits or not (np.abs(rows) <= LARGEST).all():
             raise InputError(
                 f"a packed network got rows of shape {rows.shape}; expected (n, {self.widths[0]}), numbers within {LARGEST:g} of 0."
             )
-        blocks = [self._forward(rows[k : k + BLOCK_ROWS], engine) for k in range(0, len(rows), BLOCK_ROWS)]
-        return np.concatenate(blocks) if blocks else np.empty((0, self.widths[-1]))
+        return rows
+
+    def _rows_at_once(self, rows: Floats) -> int:
+        return BLOCK_ROWS
 
     def _forward(self, x: Floats, engine: str) -> Floats:
-        bits = pack_bits(x >= 0) if self.binary_input else None
-        for layer, activation, own in zip(self.layers, self.activations, self._units, strict=True):
-            dot = layer.dot(x, engine=engine) if bits is None else layer.dot_bits(bits, engine=engine)
+        bits = x >= 0 if self.binary_input else None
+        for number, (activation, own) in enumerate(zip(self.activations, self._units, strict=True)):
+            dot = self._product(number, x, bits, engine)
             if activation == "sign":
                 limit = own["cut"] if bits is None else own["threshold"]
-                on = np.where(own["direction"] > 0, dot >= limit, dot <= limit)
-                x, bits = 2.0 * on - 1.0, pack_bits(on)
+                bits = np.where(own["direction"] > 0, dot >= limit, dot <= limit)
             else:
                 x, bits = own["scale"].astype(np.float64) * dot + own["shift"], None
                 if activation == "relu":
                     x = np.maximum(x, 0.0)
-        return x
+        return x if bits is None else np.where(bits, 1.0, -1.0)
+
+    def _product(self, number: int, x: Floats, bits: NDArray[np.bool_] | None, engine: str) -> NDArray[Any]:
+        """The products of a layer with numbers x, or with bits where there are some."""
+        layer = self.layers[number]
+        if bits is None:
+            return layer.dot(x, engine=engine)
+        return layer.dot_bits(pack_bits(bits), engine=engine)
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the outputs, float64 [n, outputs] (see `scores`)."""

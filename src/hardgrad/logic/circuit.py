@@ -21,6 +21,7 @@ from hardgrad.core.errors import ArtifactError, DataError, ParameterError
 from hardgrad.logic.gate_ids import Gate, truth_rows
 
 if TYPE_CHECKING:
+    from hardgrad.bits.packed import PackedNetwork
     from hardgrad.export.c import CSource
     from hardgrad.export.verilog import VerilogSource
     from hardgrad.logic.circuit_report import CircuitCost, Roofline
@@ -309,6 +310,15 @@ class Circuit(Artifact, kind="circuit"):
         from hardgrad.logic.expression import from_expression
 
         return from_expression(text, inputs=inputs)
+
+    @classmethod
+    def from_network(
+        cls, network: PackedNetwork, *, input_names: Sequence[str] = (), output_names: Sequence[str] = ()
+    ) -> Circuit:
+        """Return the circuit of a binary network (see `hardgrad.logic.network_circuit.circuit_of_network`)."""
+        from hardgrad.logic.network_circuit import circuit_of_network
+
+        return circuit_of_network(network, input_names=input_names, output_names=output_names)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Circuit:

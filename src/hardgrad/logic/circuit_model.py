@@ -18,6 +18,7 @@ from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, Link, TableModel, Task
 
 if TYPE_CHECKING:
+    from hardgrad.bits.packed_classifier import PackedClassifier
     from hardgrad.trees.forest import Forest
 
 Floats = NDArray[np.float64]
@@ -118,6 +119,13 @@ class CircuitModel(TableModel, kind="circuit-model"):
         from hardgrad.logic.forest_circuit import circuit_of_forest
 
         return circuit_of_forest(forest)
+
+    @classmethod
+    def from_network(cls, network: PackedClassifier) -> CircuitModel:
+        """Return the model that scores as a packed classifier of bits does (see `hardgrad.logic.network_circuit`)."""
+        from hardgrad.logic.network_circuit import circuit_of_classifier
+
+        return circuit_of_classifier(network)
 
     @cached_property
     def circuit(self) -> Circuit:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from hardgrad.core.errors import InputTypeError, ParameterError, suggestion
+from hardgrad.logic.adders import count_ones
 from hardgrad.logic.circuit import MAX_TABLE_INPUTS, Bits, Circuit
 from hardgrad.logic.circuit_build import FALSE, TRUE, NetworkBuilder
 from hardgrad.logic.reverse_derivatives import RULES, Rule, differences, reverse_derivative
@@ -169,8 +169,8 @@ class MaskedThresholdModel(ParametricModel):
 
     def signals(self, net: NetworkBuilder, params: Sequence[int], inputs: Sequence[int]) -> list[int]:
         """Build two counters, a table of thresholds and a comparison."""
-        count = _counter(net, [net.both(mask, bit) for mask, bit in zip(params, inputs, strict=True)])
-        total = _counter(net, params)
+        count = count_ones(net, [net.both(mask, bit) for mask, bit in zip(params, inputs, strict=True)])
+        total = count_ones(net, params)
         most = [int(value) for value in self._most] + [0] * ((1 << len(total)) - len(self._most))
         fits = TRUE
         for place, bit in enumerate(
@@ -180,21 +180,6 @@ class MaskedThresholdModel(ParametricModel):
             allowed = net.table(word, total[::-1])
             fits = net.choose(net.differ(bit, allowed), allowed, fits)
         return [fits]
-
-
-def _counter(net: NetworkBuilder, signals: Sequence[int]) -> list[int]:
-    """The bits of the number of signals that are 1, the least significant first: full adders, in a tree."""
-    number, column = [], deque(signals)
-    while column:
-        carries = deque[int]()
-        while len(column) > 1:
-            a, b, c = column.popleft(), column.popleft(), column.popleft() if column else FALSE
-            half = net.differ(a, b)
-            column.append(net.differ(half, c))
-            carries.append(net.either(net.both(a, b), net.both(half, c)))
-        number.append(column[0])
-        column = carries
-    return number
 
 
 class ParametricCircuit(ParametricModel):
