@@ -30,6 +30,7 @@ from hardgrad.tabular.neighbour_features import neighbour_schema
 from hardgrad.tabular.neighbour_fit import held_out
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_estimator import TableClassifier, TableEstimator, TableRegressor, is_whole
+from hardgrad.tabular.table_model import Facts
 from hardgrad.train.loop import Hardware
 from hardgrad.train.progress import Event, listen
 
@@ -153,6 +154,12 @@ class LogicGateBase(TableEstimator):
         self._require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
 
     # --- the fitted model ----------------------------------------------------------------------------------------------------
+    @property
+    def facts_(self) -> Facts:
+        """What the report tells of the fit beside the model: gates before and after simplification."""
+        check_is_fitted(self)
+        return {"Gates": {"as learned": self.gates_["learned"], "simplified": self.gates_["simplified"]}}
+
     def measure_gap(self, X: Any, y: Any, sample_weight: Any = None) -> GapReport:
         """Measure the soft network against the exact circuit, on rows that were not learned from.
 

@@ -166,6 +166,7 @@ class GateTask(TrainingTask):
     def __init__(self, problem: GateProblem, recipe: GateRecipe) -> None:
         self.problem, self.recipe, self.key = problem, recipe, recipe.key
         self.steps = recipe.max_iter
+        self.higher_is_better = bool(problem.classes)
         self.module: TableGates = TableGates(problem, recipe)
         self.rows = self.module.rows(problem.X)
         self.y = torch.from_numpy(problem.y if problem.classes else problem.y.astype(np.float32))

@@ -9,6 +9,7 @@ from hardgrad.trees.conditions import condition_text
 from hardgrad.trees.forest import OBLIQUE, Forest
 
 MINUS = "\N{MINUS SIGN}"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -82,6 +83,18 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:,.1f}"
 
 
+def rounded(value: float) -> str:
+    """Return a large number in three digits; M is a million.
+
+    >>> rounded(13_456_789), rounded(934.2), rounded(45_678)
+    ('13.5 M', '934', '45,700')
+    """
+    if value >= 999_500:
+        return f"{value / 1e6:,.3g}{NO_BREAK}M" if value < 999.5e6 else f"{value / 1e6:,.0f}{NO_BREAK}M"
+    digits = max(0, len(str(int(value))) - 3)
+    return f"{round(value, -digits):,.0f}"
+
+
 def noun_for(count: int, noun: str) -> str:
     """Return the noun for so many.
 
@@ -90,6 +103,15 @@ def noun_for(count: int, noun: str) -> str:
     """
     irregular = {"leaf": "leaves", "class": "classes", "category": "categories"}
     return noun if count == 1 else irregular.get(noun, noun + "s")
+
+
+def sentence(text: str) -> str:
+    """Return a note with a capital letter and a full stop.
+
+    >>> sentence("column 'a' was left out: constant")
+    "Column 'a' was left out: constant."
+    """
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def seconds(value: float) -> str:
