@@ -86,8 +86,8 @@ def count(value: float) -> str:
 def rounded(value: float) -> str:
     """Return a large number in three digits; M is a million.
 
-    >>> rounded(13_456_789), rounded(934.2), rounded(45_678)
-    ('13.5 M', '934', '45,700')
+    >>> rounded(934.2), rounded(45_678), rounded(13_456_789).split()
+    ('934', '45,700', ['13.5', 'M'])
     """
     if value >= 999_500:
         return f"{value / 1e6:,.3g}{NO_BREAK}M" if value < 999.5e6 else f"{value / 1e6:,.0f}{NO_BREAK}M"
