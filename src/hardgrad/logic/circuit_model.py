@@ -87,21 +87,13 @@ class CircuitModel(TableModel, kind="circuit-model"):
             raise ArtifactError(
                 f"a circuit model has {len(self.group)} groups for {len(self.outputs)} outputs; expected one an output."
             )
-        expected = (
-            {"softmax": len(self.classes), "identity": len(self.classes), "sigmoid": 1}[self.link]
-            if self.classes
-            else self.n_outputs
-        )
-        if (
-            self.n_outputs != expected
-            or self.n_outputs < 1
-            or (self.link == "sigmoid" and len(self.classes) != 2)
-        ):
-            raise ArtifactError(
-                f"a circuit model with {len(self.classes)} classes and link {self.link!r} has {self.n_outputs} scores; expected {expected}."
-            )
+        self.check_answers()
         self.freeze()
         make_groups(self.group, self.weight, self.n_outputs)
+        most = np.bincount(self.group, self.weight, self.n_outputs)
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.abs(self.offset) + np.abs(self.scale) * most).all():
+                raise ArtifactError("a circuit model has scores beyond the largest number.")
         self.circuit  # noqa: B018  checks the arrays of the circuit
 
     @classmethod

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.artifact import Artifact
-from hardgrad.core.errors import DataError
+from hardgrad.core.errors import ArtifactError, DataError
 from hardgrad.tabular.schema import TableSchema
 
 Link = Literal["identity", "sigmoid", "softmax"]
@@ -155,6 +155,35 @@ class TableModel(Artifact):
         "model.h" beside it, and holds it against `predict_raw_encoded`.
         """
         return {}
+
+    def check_answers(self) -> None:
+        """Raise `ArtifactError` unless task, link, classes and scores fit each other; a subclass calls it when its arrays are checked."""
+        kinds = {type(label) for label in self.classes}
+        count, distinct = len(self.classes), {label for label in self.classes if label == label}
+        target: object = self.target
+        for fine, what in (
+            (self.task in ("classification", "regression"), f"unknown task {self.task!r}"),
+            (self.link in ("identity", "sigmoid", "softmax"), f"unknown link {self.link!r}"),
+            (isinstance(target, str), "the target must be text"),
+            (
+                len(kinds) <= 1 and kinds <= {str, int, float, bool},
+                "class labels must be of one type: text, int, float, bool",
+            ),
+            (len(distinct) == count, "class labels must be distinct"),
+            (
+                self._scores_fit(),
+                f"{count} classes and {self.n_outputs} scores for a {self.task} with link {self.link!r}",
+            ),
+        ):
+            if not fine:
+                raise ArtifactError(f"not a {self.kind.replace('-', ' ')}: {what}.")
+
+    def _scores_fit(self) -> bool:
+        """A score a class, one for the second of two, or a score a target and no classes."""
+        count = len(self.classes)
+        if self.task == "regression":
+            return self.link == "identity" and count == 0 and self.n_outputs >= 1
+        return (self.n_outputs, count) == (1, 2) if self.link == "sigmoid" else self.n_outputs == count >= 2
 
     # --- on disk -------------------------------------------------------------------------------------------------------------
     def metadata_to_json(self) -> dict[str, Any]:
