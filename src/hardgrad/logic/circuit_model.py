@@ -161,11 +161,10 @@ class CircuitModel(TableModel, kind="circuit-model"):
         return np.asarray(X[:, self.bit_feature] > self.bit_threshold)
 
     def _require_present(self, X: Floats) -> None:
-        missing = np.isnan(X[:, self._complete])
-        if missing.any():
-            row, place = (int(at) for at in np.argwhere(missing)[0])
+        found = self.schema.first_missing(X, self._complete)
+        if found is not None:
             raise DataError(
-                f"feature {self.schema.features[self._complete[place]].name!r} is missing in row {row}; the model learned from rows where "
+                f"column {found[0]!r} is missing in row {found[1]}; the model learned from rows where "
                 "it never was. Fill it, or train with missing values in that column."
             )
 
