@@ -51,6 +51,32 @@ def test_facts_are_in_the_answer_and_on_the_page(
     assert "this model" in page
 
 
+def test_any_parameter_of_the_estimator_can_be_set(
+    command: Command, arguments: list[object], tmp_path: Path
+) -> None:
+    chosen = (
+        "--set",
+        "layer_sizes=60,30",
+        "--set",
+        "head=codebook",
+        "--set",
+        "thresholds=learned",
+        "--set",
+        "temperature=1.0,0.2",
+    )
+    found = only_json(command(*arguments, *chosen, "--json"))
+    assert found["facts"]["Gates"]["as learned"] < 60 + 2 * 30 + 30
+    model = hardgrad.load(tmp_path / "m" / "model.safetensors")
+    assert len(model.group) == 90  # every one of 30 outputs counts for three classes
+    for bad, message in (
+        ("layers=3", "has no parameter 'layers'"), ("head", "expected NAME=VALUE"), ("head=votes", "head='votes'"),
+    ):  # fmt: skip
+        refused = command(*arguments, "--set", bad)
+        assert refused.exit_code == 1 and message in refused.stderr
+    twice = command(*arguments, "--set", "tau=1", "--set", "tau=2")
+    assert twice.exit_code == 1 and "names 'tau' twice" in twice.stderr
+
+
 def test_facts_are_printed(command: Command, arguments: list[object], tmp_path: Path) -> None:
     lines = command(*arguments).stdout.splitlines()
     shown = {line.split()[0]: line for line in lines if line.strip()}
