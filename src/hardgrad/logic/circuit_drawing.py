@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 from collections.abc import Sequence
@@ -199,10 +200,12 @@ def _box(place: Place, label: str, kind: str) -> str:
 
 
 def _shown(label: str, width: float) -> str:
-    """Return a label that fits: of a comparison, the threshold stays and the name is cut; a long threshold loses its last digits."""
+    """Return a label that fits: of a comparison, the threshold stays, in six digits, and the name is cut."""
     name, sign, threshold = label.rpartition(" > ")
     if not sign:
         return shorten(label, width, size=FONT_SIZE)
+    with contextlib.suppress(ValueError):
+        threshold = min(threshold, f"{float(threshold):.6g}", key=len)
     return shorten(name, width, size=FONT_SIZE, tail=sign + shorten(threshold, width / 2, size=FONT_SIZE))
 
 

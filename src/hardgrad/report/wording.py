@@ -105,13 +105,18 @@ def noun_for(count: int, noun: str) -> str:
     return noun if count == 1 else irregular.get(noun, noun + "s")
 
 
+def headed(text: str) -> str:
+    """Return a text with a capital letter, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
 def sentence(text: str) -> str:
     """Return a note with a capital letter and a full stop.
 
     >>> sentence("column 'a' was left out: constant")
     "Column 'a' was left out: constant."
     """
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    return headed(text) + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def seconds(value: float) -> str:
@@ -127,9 +132,15 @@ def seconds(value: float) -> str:
 
 def metric_name(metric: str) -> str:
     """Return the name of a metric for a reader: "log_loss" -> "log-loss"."""
-    return {"log_loss": "log-loss", "roc_auc": "AUC", "auc": "AUC", "r2": "R²", "f1": "F1"}.get(
-        metric, metric.replace("_", " ")
-    )
+    return {
+        "log_loss": "log-loss",
+        "roc_auc": "AUC",
+        "auc": "AUC",
+        "r2": "R²",
+        "f1": "F1",
+        "rmse": "RMSE",
+        "mae": "MAE",
+    }.get(metric, metric.replace("_", " "))
 
 
 def cut(text: str, length: int) -> str:
