@@ -14,7 +14,7 @@ INPUTS := pyproject.toml constraints.txt
 PIP_INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types contracts docs bench report stubs constraints clean
+.PHONY: help demo test fuzz check lint format types contracts docs bench report stubs constraints clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ demo: $(VENV)/.installed-demo ## train on the bundled census table; model, SQL, 
 
 test: $(VENV)/.installed-test ## every test and every example in a docstring
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed-test ## 100,000 damaged circuits of each form for every reader, some minutes
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m fuzz tests/logic -rN
 
 # Tests come last, so that the quick answers come first and pytest's summary ends the output.
 check: $(VENV)/.installed-dev ## what CI runs: lint, types, import contracts, strict docs, tests

@@ -27,6 +27,14 @@ def test_a_line_a_phase(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_the_gap_says_how_much_worse_the_hard_model_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveView(Terminal()).watching():
+        emit("gates", 1.0, soft=0.95, hard=0.94, higher_is_better=True)
+    assert "gap +0.0100" in capsys.readouterr().out
+    assert Event("gates", 1.0, soft=0.95).gap is None
+    assert Event("gates", 1.0, soft=0.95, hard=0.94, higher_is_better=True).gap == pytest.approx(0.01)
+
+
 def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     watched(Terminal(quiet=True))
     watched(Terminal(as_json=True))

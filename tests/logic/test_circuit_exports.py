@@ -134,6 +134,50 @@ def test_pictures(circuit, tmp_path):
     assert circuit.to_dot().count("shape=") == len(boxes)
 
 
+@pytest.mark.parametrize(
+    "name", ["x", "pixel_0_0 > 7.5", "a very long name of a column > 0.30000000000000004", "W" * 26, "日本語の列の名前 > 12.0"]
+)  # fmt: skip
+def test_labels_fit_their_boxes_and_are_told_whole(name):
+    """Measured by FreeType with the font that the picture asks for, where it has the letters."""
+    import xml.etree.ElementTree as ElementTree
+    from pathlib import Path
+
+    matplotlib = pytest.importorskip("matplotlib")
+    from matplotlib.ft2font import FT2Font
+
+    font = FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"))
+    font.set_size(12, 72)
+    circuit = Circuit.from_expression("a & ~b").with_names(
+        (name, "other"), ("an output whose name is longer than any box may be",)
+    )
+    space = "{http://www.w3.org/2000/svg}"
+    told = []
+    for box in ElementTree.fromstring(circuit.draw()).findall(f"{space}g"):
+        text, rect = box.find(f"{space}text").text, box.find(f"{space}rect")
+        told.append(box.find(f"{space}title").text)
+        if all(font.get_char_index(ord(c)) for c in text):
+            font.set_text(text, 0)
+            assert font.get_width_height()[0] / 64 <= float(rect.get("width")) - 4
+        if told[-1] == name and " > " in name:
+            head, _, threshold = text.rpartition(" > ")
+            assert float(threshold) == pytest.approx(float(name.rpartition(" > ")[2]), rel=1e-5)
+            assert head and name.startswith(head.rstrip("…").rstrip())
+    assert name in told and circuit.output_names[0] in told
+
+
+def test_a_part_of_a_large_circuit_is_drawn():
+    from hardgrad.logic.circuit_drawing import first_outputs
+
+    circuit = layered_circuit(0, 30, [300, 300])
+    part = first_outputs(circuit, 40)
+    rows = random_rows(0, 50, 30)
+    assert 0 < part.n_outputs < circuit.n_outputs and part.draw().count("<g ") > part.n_outputs
+    assert np.array_equal(part.evaluate(rows), circuit.evaluate(rows)[:, : part.n_outputs])
+    assert first_outputs(Circuit.from_expression("a & b")).n_outputs == 1
+    deep = " ^ ".join(f"x{i}" for i in range(50))
+    assert first_outputs(Circuit.from_expression(deep), 20) is None
+
+
 def test_a_picture_has_limits():
     with pytest.raises(ExportError, match="cannot be read"):
         layered_circuit(0, 10, [300, 300]).draw()

@@ -97,6 +97,18 @@ def test_little_work_stays_in_numpy(monkeypatch):
     assert runtime.engine == runtime_module.fastest_engine()
 
 
+def test_little_work_adds_up(monkeypatch):
+    circuit = layered_circuit(0, 20, [30])
+    runtime = prepare(circuit)
+    rows = random_rows(0, 100, 20)
+    monkeypatch.setattr(runtime_module, "SMALL_WORK", 5 * circuit.n_gates * len(rows))
+    engines = []
+    for _ in range(7):
+        np.testing.assert_array_equal(runtime.evaluate(rows), circuit.evaluate(rows))
+        engines.append(runtime.engine)
+    assert engines == ["auto"] * 5 + [runtime_module.fastest_engine()] * 2
+
+
 def test_a_machine_without_compilers(monkeypatch):
     runtime_module.fastest_engine.cache_clear()
     monkeypatch.setattr(runtime_module, "make_kernel", _refuse)

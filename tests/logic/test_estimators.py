@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import ctypes
+import itertools
+
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
 import hardgrad
-from hardgrad.core.errors import HardgradWarning
-from hardgrad.logic import LogicGateClassifier, LogicGateRegressor
+from hardgrad.core.errors import HardgradWarning, ParameterError
+from hardgrad.export.compiled_c import compile_shared, has_compiler
+from hardgrad.logic import Circuit, LogicGateClassifier, LogicGateRegressor
+from hardgrad.logic.votes import code_words, make_head, votes_of
 
 QUICK = {"layer_sizes": (90, 90), "max_iter": 150, "random_state": 0}
 
@@ -29,6 +35,7 @@ def test_digits_are_told_apart_by_a_circuit():
     "options",
     [
         {}, {"parametrization": "softmax"}, {"response": "sigmoid"}, {"fan_in": 3}, {"thresholds": "uniform"},
+        {"head": "weighted_group_sum"}, {"head": "codebook"}, {"head": "codebook", "tau": 3.0, "thresholds": "learned"},
         {"thresholds": "learned"}, {"connections": "learnable", "n_thresholds": 5}, {"connections": "unique", "layer_sizes": (30, 30)},
     ],
 )  # fmt: skip
@@ -40,6 +47,75 @@ def test_the_artifact_is_the_network_in_mode_hard(options, iris):
     assert np.allclose(model.harden().predict_raw(X), hard, rtol=1e-5)
     assert np.array_equal(model.predict(X), model.classes_[hard.argmax(axis=1)])
     assert model.predict_proba_soft(X).shape == (150, 3)
+
+
+@pytest.mark.parametrize("head", ["weighted_group_sum", "codebook"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_head_is_votes_in_every_form(head, classes, iris, tmp_path):
+    X, y = iris[0][iris[1] < classes], iris[1][iris[1] < classes]
+    model = LogicGateClassifier(**QUICK, head=head).fit(X, y)
+    artifact = model.harden()
+    raw, rng = artifact.predict_raw(X), np.random.default_rng(0)
+    assert model.score(X, y) > 0.85 and model.gap_ is not None and model.measure_gap(X, y).rows == len(X)
+    assert artifact.weight.min() > 0 and artifact.counts_decide
+    loaded = hardgrad.load(artifact.save(tmp_path / "model.safetensors"))
+    assert np.array_equal(loaded.predict_raw(X), raw)
+    anywhere = rng.uniform(-1, 9, (500, 4))  # ties of scores are broken alike
+    network = model.soft_
+    hard = network.answers(network.rows(anywhere), "hard").numpy().argmax(axis=1)
+    assert np.array_equal(artifact.predict(anywhere), model.classes_[hard])
+    if has_compiler():
+        predict = compile_shared(
+            artifact.exports()["model.c"], headers={"model.h": artifact.exports()["model.h"]}
+        ).model_predict
+        predict.argtypes, predict.restype = [ctypes.c_void_p, ctypes.c_void_p], None
+        said = np.empty((len(anywhere), classes))
+        for row, scores in zip(anywhere, said, strict=True):
+            predict(row.ctypes.data, scores.ctypes.data)
+        assert np.array_equal(said, artifact.predict_raw(anywhere))
+
+
+def test_votes_are_counted_by_hand():
+    """Weighted sums and agreement with code words, on every row of four bits, against sums that are written out."""
+    rows = np.array(list(itertools.product([0, 1], repeat=4)))
+    circuit = Circuit.from_expression("p = a; q = b; r = c; s = d")
+    weighted = make_head("weighted_group_sum", 2, 4, 1.5)
+    with torch.no_grad():
+        weighted.weight.copy_(torch.tensor([0.2, 3.4, 9.0, 1.0]))
+    votes = votes_of(weighted, circuit, 1.5)
+    assert votes.weight.tolist() == [3, 4, 1] and votes.group.tolist() == [0, 1, 1]
+    counted = votes.circuit.evaluate(rows)[:, :, None] * (votes.weight[:, None] * np.eye(2)[votes.group])
+    assert np.array_equal(
+        counted.sum(axis=1), np.stack([3 * rows[:, 1], 4 * rows[:, 2] + rows[:, 3]], axis=1)
+    )
+
+    rows = np.array(list(itertools.product([0, 1], repeat=6)))
+    circuit = Circuit.from_expression("p = a; q = b; r = c; s = d; t = e; u = f")
+    codes = code_words(3).numpy()
+    votes = votes_of(make_head("codebook", 3, 6, 2.0), circuit, 2.0)
+    counts = (votes.circuit.evaluate(rows)[:, :, None] * np.eye(3)[votes.group]).sum(axis=1)
+    agreement = (rows[:, None, :] == (np.repeat(codes, 2, axis=1) > 0)).sum(axis=2)
+    assert np.array_equal(counts, agreement)
+    head = make_head("codebook", 3, 6, 2.0)
+    assert np.allclose(votes.offset + votes.scale * counts, head(torch.tensor(rows, dtype=torch.float32)))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 8, 9, 10, 26])
+def test_code_words_are_far_apart_and_every_bit_tells_something(classes):
+    codes = code_words(classes)
+    bits = codes.shape[1]
+    assert bits + 1 == 1 << (bits + 1).bit_length() - 1 and classes <= bits + 1 < 2 * classes
+    distance = (codes[:, None] != codes).sum(-1)
+    assert (distance[~torch.eye(classes, dtype=torch.bool)] == (bits + 1) // 2).all()
+    assert (codes.std(dim=0) > 0).all()
+
+
+@pytest.mark.parametrize(
+    "bad", [{"head": "votes"}, {"head": None}, {"tau": -1.0}, {"tau": "best"}, {"tau": True}, {"tau": None}]
+)
+def test_heads_and_taus_that_are_not_there(bad, iris):
+    with pytest.raises(ParameterError, match=f"got {next(iter(bad))}={next(iter(bad.values()))!r}; expected"):
+        LogicGateClassifier(**QUICK, **bad).fit(*iris)
 
 
 def test_the_artifact_is_saved_and_loaded(tmp_path, iris):

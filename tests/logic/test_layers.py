@@ -281,6 +281,9 @@ def test_votes_are_learned_and_whole_when_hard():
     assert head(x).tolist() == [[pytest.approx(3.0), 4.0]]
     assert head(x, mode="hard").tolist() == [[3.0, 4.0]] and head.votes().tolist() == [0.0, 3.0, 0.0, 4.0]
     assert head.harden()(x).tolist() == [[3.0, 4.0]]
+    fresh = WeightedGroupSum(4, 2)
+    fresh(x, mode="st").sum().backward()
+    assert (fresh.weight.grad > 0).all()  # votes that are whole can change
     head(x, mode="st").sum().backward()
     assert head.weight.grad.abs().sum() > 0
     with pytest.raises(ParameterError, match="multiple of k"):

@@ -12,8 +12,10 @@ from sklearn.datasets import load_diabetes, load_iris
 from sklearn.tree import DecisionTreeRegressor
 
 from hardgrad.core.gap import GapReport
+from hardgrad.logic import Circuit, CircuitModel
 from hardgrad.report import ReportContext, count_node_rows, permutation_importance
 from hardgrad.tabular.schema import Column, Feature, TableSchema
+from hardgrad.tabular.speed import Speed
 from hardgrad.trees.forest_build import forest_from_trees
 
 
@@ -243,6 +245,30 @@ def iris_context() -> ReportContext:
         forest, "log_loss", rows=table, row_target=labels[y], exact_checks=CHECKS[:3],
         validation={"y": labels[y][100:], "raw": forest.predict_raw(X[100:])},
         importance=permutation_importance(forest, X, labels[y]), history=history(0.11, 0.115),
+    )  # fmt: skip
+
+
+def circuit_context() -> ReportContext:
+    """No forest: a circuit of tests of columns with long and hostile names, with what was counted in it and its speed."""
+    names = [
+        "width of the longest leaf of the plant in millimetres",
+        "<b>height</b>",
+        "日本語の列の名前",
+        "W" * 30,
+    ]
+    schema = TableSchema(tuple(map(Column, names)), tuple(Feature(name, k) for k, name in enumerate(names)))
+    circuit = Circuit.from_expression("p = a ^ b; q = (a & c) | ~d; r = b; s = 1")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 4)), rng.choice(["no", "yes"], 200)
+    model = CircuitModel.of(
+        circuit, schema=schema, link="softmax", task="classification", classes=("no", "yes"), target="flower",
+        bit_feature=np.arange(4, dtype=np.int32), bit_threshold=np.array([0.5, 0.30000000000000004, -1e-9, 1e300]),
+        group=np.array([0, 0, 1, 1], np.int32), offset=np.zeros(2), scale=np.ones(2),
+    )  # fmt: skip
+    return ReportContext(
+        model, "log_loss", history=history(0.3, 0.29), validation={"y": y, "raw": model.predict_raw_encoded(X)},
+        facts={"Gates": {"as learned": 4000, "simplified": circuit.n_gates}, **model.facts()}, speed=Speed(1.2e6, "c", 4096),
+        metrics={"log_loss": 0.7}, baselines=[{"name": "LightGBM", "leaves": 30, "loss": 0.6}], exact_checks=CHECKS[:2],
     )  # fmt: skip
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hardgrad.report import ReportContext, write_report
-from hardgrad.report.embedded import label_text
 from hardgrad.tabular.schema import epoch_seconds, is_missing
+from hardgrad.tabular.table_model import label_text
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.probe import generate_rows, random_forest
 from report import fixtures
@@ -26,6 +26,7 @@ CONTEXTS = {
     "iris": fixtures.iris_context,
     "diabetes": fixtures.diabetes_context,
     "hostile": fixtures.hostile_context,
+    "circuit": fixtures.circuit_context,
 }
 
 
@@ -66,7 +67,17 @@ def test_page_is_quiet_and_fits(
     open_page(driver, pages[name], width=width, scheme=scheme)
     assert console(driver) == []
     assert driver.execute_script("return document.documentElement.scrollWidth") == width
-    assert driver.execute_script("return document.querySelectorAll('#tree-view svg').length") == 1
+    trees = driver.execute_script("return document.querySelectorAll('#tree-view svg').length")
+    assert trees == (0 if name == "circuit" else 1)
+
+
+def test_labels_of_a_circuit_stay_in_their_boxes(driver: Any, pages: dict[str, Path]) -> None:
+    open_page(driver, pages["circuit"], width=DESKTOP)
+    widths = driver.execute_script(
+        "return Array.from(document.querySelectorAll('.circuit g'), (box) =>"
+        " [box.querySelector('text').getBBox().width, box.querySelector('rect').getBBox().width])"
+    )
+    assert len(widths) > 10 and all(text < box - 2 for text, box in widths)
 
 
 def test_page_asks_the_network_for_nothing(driver: Any, pages: dict[str, Path]) -> None:

@@ -141,3 +141,7 @@ def test_pictures_with_little_to_show() -> None:
         is not None
     )
     assert plots.importance([Importance("x", 0.0, 0.0, 0.0)], 860)
+    names = [f"pixel_{k}_{k}" for k in range(8)]
+    for width in (860, 340):  # names that fit are not cut
+        picture = str(plots.importance([Importance(name, 1.0, 1.0, 1.0) for name in names], width))
+        assert all(f">{name}<" in picture for name in names)

@@ -18,10 +18,12 @@ import pytest
 
 from hardgrad.core.errors import ParameterError
 from hardgrad.core.files import WriteError
+from hardgrad.core.gap import GapReport
 from hardgrad.report import ReportContext, render_report, write_report
 from hardgrad.report.embedded import marks, to_script_json
 from hardgrad.report.page import in_script
 from hardgrad.report.plots_training import training
+from hardgrad.tabular.speed import Speed
 from hardgrad.trees.exactness import ExactCheck
 from hardgrad.trees.forest_build import forest_from_trees
 from report import fixtures
@@ -55,7 +57,13 @@ class Checker(HTMLParser):
 
 @pytest.mark.parametrize(
     "make",
-    [fixtures.loan_context, fixtures.iris_context, fixtures.diabetes_context, fixtures.hostile_context],
+    [
+        fixtures.loan_context,
+        fixtures.iris_context,
+        fixtures.diabetes_context,
+        fixtures.hostile_context,
+        fixtures.circuit_context,
+    ],
 )
 def test_page_is_well_formed(make) -> None:  # type: ignore[no-untyped-def]
     page = render_report(make())
@@ -96,6 +104,39 @@ def test_parts_without_data_are_left_out() -> None:
         assert f'id="{part}"' not in page
     assert "One tree with 1 leaves" not in page and "No engine was checked" in page
     assert "One tree with a single leaf" in page
+
+
+def test_facts_and_speed_of_any_model_are_shown() -> None:
+    forest = forest_from_trees([{"value": 1.0}], ["x"])
+    facts = {"Rules": {"as found": 12_345, "kept": 7}, "Kinds": {f"kind {k}": k for k in range(9)}}
+    context = ReportContext(forest, "r2", facts=facts, speed=Speed(2_345_678.0, "numba", 4096))
+    page = render_report(context)
+    for text in (
+        "Rules",
+        "12,345",
+        "kind 8",
+        "2.35\N{NO-BREAK SPACE}M",
+        "numba, one thread, here",
+        "machine that wrote this page",
+    ):
+        assert text in page
+    assert 'id="facts"' not in render_report(ReportContext(forest, "r2"))
+
+
+def test_a_model_of_one_size_stands_beside_the_boosters() -> None:
+    forest = forest_from_trees([{"value": 1.0}], ["x"])
+    peer = {"name": "LightGBM", "leaves": 31, "loss": 0.5}
+    page = render_report(ReportContext(forest, "rmse", baselines=[peer], metrics={"rmse": 0.4321}))
+    row = page[page.index("this model") :][:400]
+    assert "0.4321" in row and page.index("this model") < page.index("LightGBM")
+
+
+def test_training_is_drawn_in_the_direction_of_what_was_measured() -> None:
+    """Accuracies of a model that is judged by log-loss: a hard model that is worse has a positive gap."""
+    history = [{"phase": "gates", "soft": 0.9, "hard": 0.8}, {"phase": "gates", "soft": 0.95, "hard": 0.94}]
+    gap = GapReport("accuracy", 0.95, 0.94, 0.98, 0.1, higher_is_better=True, rows=100)
+    context = replace(fixtures.iris_context(), history=history, gap=gap)
+    assert context.metric == "log_loss" and ">+0.0100<" in render_report(context)
 
 
 def test_forest_without_trees() -> None:

@@ -130,3 +130,17 @@ def test_a_trained_network_is_saved_and_used(tmp_path) -> None:  # type: ignore[
     X, y = X[y < 2], y[y < 2]
     first, second = (MetaTreeClassifier(checkpoint=c, random_state=0).fit(X, y) for c in (weights, str(path)))
     assert first.harden().equals(second.harden())
+
+
+def test_the_gap_is_measured_when_it_is_asked_for() -> None:
+    import pickle
+
+    X, y = load_iris(return_X_y=True)
+    model = MetaTreeClassifier(max_depth=2, random_state=0)
+    assert not hasattr(model, "gap_")
+    model.fit(X, y)
+    copied = pickle.loads(pickle.dumps(model))  # noqa: S301 - made here
+    model.set_params(checkpoint="gone", max_depth=5)
+    hard = model.predict_proba(X)[np.arange(len(y)), y]
+    assert model.gap_ is model.gap_ and model.gap_ == copied.gap_ and model.gap_.rows == len(y)
+    assert model.gap_.hard == pytest.approx(-np.log(np.maximum(hard, 1e-12)).mean())

@@ -131,13 +131,21 @@ class PackedRuntime:
     model: PackedClassifier
     engine: str
 
+    def predict_raw_encoded(self, X: Floats) -> Floats:
+        """Return the raw scores, float64 [n, classes], of an encoded matrix X [n, features]."""
+        return self.model.predict_raw_encoded(X, engine=self.engine)
+
+    def predict_encoded(self, X: Floats) -> NDArray[Any]:
+        """Return the class labels [n] of an encoded matrix X [n, features]."""
+        return self.model.raw_to_prediction(self.predict_raw_encoded(X))
+
     def predict_raw(self, table: Any) -> Floats:
         """Return the raw scores, float64 [n, classes]."""
-        return self.model.predict_raw_encoded(self.model.encode(table), engine=self.engine)
+        return self.predict_raw_encoded(self.model.encode(table))
 
     def predict(self, table: Any) -> NDArray[Any]:
         """Return the class labels [n]."""
-        return self.model.raw_to_prediction(self.predict_raw(table))
+        return self.predict_encoded(self.model.encode(table))
 
     def predict_proba(self, table: Any) -> Floats:
         """Return class probabilities, float64 [n, classes]."""

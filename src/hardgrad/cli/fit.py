@@ -63,6 +63,14 @@ def fit(
     model: Annotated[
         str | None, typer.Option(help="Estimator; default: the soft forest for the kind of target.")
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Parameter of the estimator, as layer_sizes=500,500 or head=codebook. Repeatable.",
+        ),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="classification or regression; default: by the target.")
     ] = None,
@@ -99,7 +107,7 @@ def fit(
         "table": table, "target": target, "budget": budget, "metric": metric, "threshold": threshold, "time_budget": time_budget,
         "trees": trees, "unbounded": unbounded, "depth": depth, "max_iter": max_iter, "split": split, "seed": seed, "jobs": jobs,
         "devices": devices, "accelerator": accelerator, "weights": weights, "drop": drop or None, "categorical": categorical or None,
-        "model": model, "task": task, "test_fraction": test_fraction, "rows": rows, "stream": stream,
+        "model": model, "set": set_ or None, "task": task, "test_fraction": test_fraction, "rows": rows, "stream": stream,
     }  # fmt: skip
     settings, folder = prepare(asked, out, resume)
     try:

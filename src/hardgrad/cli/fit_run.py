@@ -25,7 +25,8 @@ from hardgrad.train.checkpoint import checkpointing
 
 if TYPE_CHECKING:
     from hardgrad.cli.terminal import Terminal
-    from hardgrad.tabular.table_model import TableModel
+    from hardgrad.tabular.speed import Speed
+    from hardgrad.tabular.table_model import Facts, TableModel
     from hardgrad.trees.exactness import ExactCheck
 
 Rows = NDArray[np.int64]
@@ -46,10 +47,16 @@ class FitResult:
     hard: TableModel
     raw: NDArray[np.float64]
     metrics: dict[str, float]
+    speed: Speed | None = None
     baselines: list[dict[str, Any]] = field(default_factory=list)
     checks: list[ExactCheck] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def facts(self) -> Facts:
+        """What was counted in the fit and in the model."""
+        return {**getattr(self.model, "facts_", {}), **self.hard.facts()}
 
 
 def prepare(asked: dict[str, Any], out: Path | None, resuming: bool) -> tuple[FitSettings, Path]:
@@ -150,6 +157,8 @@ def fit_model(
 
 def train(settings: FitSettings, data: TrainingData, stages: Path, terminal: Terminal) -> FitResult:
     """Train, harden and measure."""
+    from hardgrad.tabular.speed import MOST_ROWS, measure_speed
+
     train_rows, test_rows = split_rows_of(settings, data)
     began = time.perf_counter()
     model = fit_model(settings, data, train_rows, stages, terminal)
@@ -158,8 +167,9 @@ def train(settings: FitSettings, data: TrainingData, stages: Path, terminal: Ter
     measured = test_rows if len(test_rows) else train_rows
     raw = hard.runtime("auto").predict_raw(data.take(measured))
     metrics = measure(hard, raw, data.y[measured], data.weights(measured), getattr(model, "metric_", None))
+    speed = measure_speed(hard, hard.encode(data.take(measured[:MOST_ROWS])))
     result = FitResult(
-        settings, data, train_rows, test_rows, model, hard, raw, metrics, timings={"training": seconds}
+        settings, data, train_rows, test_rows, model, hard, raw, metrics, speed, timings={"training": seconds}
     )
     if not len(test_rows):
         result.notes.append(
@@ -328,6 +338,10 @@ def show_hardened(terminal: Terminal, result: FitResult) -> None:
     gap = getattr(result.model, "gap_", None)
     if gap is not None:
         terminal.line("gap", str(gap))
+    for title, counted in getattr(result.model, "facts_", {}).items():
+        terminal.line(title.lower(), ", ".join(f"{number:,} {name}" for name, number in counted.items()))
+    if result.speed is not None:
+        terminal.line("speed", str(result.speed))
 
 
 def to_dict(result: FitResult, out: Path, files: dict[str, int]) -> dict[str, Any]:
@@ -353,6 +367,8 @@ def to_dict(result: FitResult, out: Path, files: dict[str, int]) -> dict[str, An
         "candidates": getattr(result.model, "candidates_", []),
         "front": getattr(result.model, "front_", []),
         "baselines": result.baselines,
+        "facts": result.facts,
+        "speed": None if result.speed is None else result.speed.to_dict(),
         "exact": [
             {"engine": c.engine, "rows": c.rows, "differing": c.differing, "skipped_reason": c.skipped_reason}
             for c in result.checks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +36,7 @@ class FitSettings:
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     model: str | None = None
+    set: tuple[str, ...] = ()
     task: str | None = None
     test_fraction: float = 0.2
     rows: int = 20_000
@@ -74,7 +77,7 @@ class FitSettings:
         """Return the parameters of the estimator that were asked for; None is left as the estimator comes."""
         from hardgrad.cli.training import parse_seconds
 
-        return {
+        named = {
             "n_estimators": self.trees,
             "max_depth": self.depth,
             "max_iter": self.max_iter,
@@ -88,6 +91,33 @@ class FitSettings:
             "device": self.accelerator,
             "devices": self.devices if self.devices != 1 else None,
         }
+        return named | parse_parameters(self.set)
+
+
+def parse_parameters(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of "name=value" options; a value is a Python literal (numbers, lists, True, None) or else text.
+
+    Raises
+    ------
+    ParameterError : an option without "=", or two for the same parameter.
+
+    Examples
+    --------
+    >>> parse_parameters(["layer_sizes=500,500", "head=codebook", "tau=2.5"])
+    {'layer_sizes': (500, 500), 'head': 'codebook', 'tau': 2.5}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise ParameterError(f"--set got {text!r}; expected NAME=VALUE, as in --set layer_sizes=500,500.")
+        if name in found:
+            raise ParameterError(f"--set names {name!r} twice; give each parameter one value.")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            found[name] = value
+    return found
 
 
 def _threshold(text: str | None) -> float | str | None:

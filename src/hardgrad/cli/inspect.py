@@ -59,7 +59,7 @@ def describe(model: TableModel) -> dict[str, Any]:
 
 
 def _other_facts(model: TableModel) -> dict[str, Any]:
-    return {plural(2, what).partition(" ")[2]: n for n, what in model.sizes()}
+    return {**{plural(2, what).partition(" ")[2]: n for n, what in model.sizes()}, "facts": model.facts()}
 
 
 def _forest_facts(forest: Forest) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class LiveView:
         self.phase = ""
         self.began = self.phase_began = time.monotonic()
         self.last: dict[str, float | None] = {}
+        self.higher_is_better = False
         self._live: Any = None
 
     @contextlib.contextmanager
@@ -44,6 +45,7 @@ class LiveView:
         if event.phase != self.phase:
             self.phase, self.phase_began = event.phase, now
             self.last = {"temperature": None, "soft": None, "hard": None}
+        self.higher_is_better = event.higher_is_better
         for name in self.last:
             value = getattr(event, name)
             if value is not None:
@@ -61,7 +63,8 @@ class LiveView:
             f"{name} {value:.4f}" for name, value in (("soft", soft), ("hard", hard)) if value is not None
         ]
         if soft is not None and hard is not None:
-            parts.append(f"gap {hard - soft:+.4f}")
+            worse = soft - hard if self.higher_is_better else hard - soft
+            parts.append(f"gap {worse:+.4f}")
         if temperature is not None:
             parts.append(f"temperature {temperature:.2f}")
         return parts

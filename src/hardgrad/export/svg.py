@@ -92,18 +92,22 @@ def text_width(text: str, *, size: float = FONT_SIZE, bold: bool = False) -> flo
     return total * size * (1.12 if bold else 1.0)
 
 
-def shorten(text: str, width: float = MAX_WIDTH, *, bold: bool = False) -> str:
-    """Return a text in one line that is no wider than `width`, cut with an ellipsis where needed.
+def shorten(
+    text: str, width: float = MAX_WIDTH, *, size: float = FONT_SIZE, bold: bool = False, tail: str = ""
+) -> str:
+    """Return a text in one line, `tail` behind it, that is no wider than `width`, cut with an ellipsis in front of the tail where needed.
 
     >>> shorten("a very long name of a column", 80.0)
     'a very lon…'
+    >>> shorten("a very long name of a column", 100.0, tail=" > 7.5")
+    'a very… > 7.5'
     """
     text = one_line(text)
-    if text_width(text, bold=bold) <= width:
-        return text
-    while text and text_width(text + "…", bold=bold) > width:
+    if text_width(text + tail, size=size, bold=bold) <= width:
+        return text + tail
+    while text and text_width(f"{text}…{tail}", size=size, bold=bold) > width:
         text = text[:-1]
-    return text.rstrip() + "…"
+    return f"{text.rstrip()}…{tail}"
 
 
 # --- layout -----------------------------------------------------------------------------------------------------------------

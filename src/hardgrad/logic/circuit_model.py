@@ -15,7 +15,7 @@ from hardgrad.logic.circuit import Bits, Circuit
 from hardgrad.logic.counting import make_groups
 from hardgrad.logic.program import without_unused_inputs
 from hardgrad.tabular.schema import TableSchema
-from hardgrad.tabular.table_model import Label, Link, TableModel, Task
+from hardgrad.tabular.table_model import Facts, Label, Link, TableModel, Task
 
 if TYPE_CHECKING:
     from hardgrad.bits.packed_classifier import PackedClassifier
@@ -88,21 +88,13 @@ class CircuitModel(TableModel, kind="circuit-model"):
             raise ArtifactError(
                 f"a circuit model has {len(self.group)} groups for {len(self.outputs)} outputs; expected one an output."
             )
-        expected = (
-            {"softmax": len(self.classes), "identity": len(self.classes), "sigmoid": 1}[self.link]
-            if self.classes
-            else self.n_outputs
-        )
-        if (
-            self.n_outputs != expected
-            or self.n_outputs < 1
-            or (self.link == "sigmoid" and len(self.classes) != 2)
-        ):
-            raise ArtifactError(
-                f"a circuit model with {len(self.classes)} classes and link {self.link!r} has {self.n_outputs} scores; expected {expected}."
-            )
+        self.check_answers()
         self.freeze()
         make_groups(self.group, self.weight, self.n_outputs)
+        most = np.bincount(self.group, self.weight, self.n_outputs)
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.abs(self.offset) + np.abs(self.scale) * most).all():
+                raise ArtifactError("a circuit model has scores beyond the largest number.")
         self.circuit  # noqa: B018  checks the arrays of the circuit
 
     @classmethod
@@ -177,11 +169,10 @@ class CircuitModel(TableModel, kind="circuit-model"):
         return np.asarray(X[:, self.bit_feature] > self.bit_threshold)
 
     def _require_present(self, X: Floats) -> None:
-        missing = np.isnan(X[:, self._complete])
-        if missing.any():
-            row, place = (int(at) for at in np.argwhere(missing)[0])
+        found = self.schema.first_missing(X, self._complete)
+        if found is not None:
             raise DataError(
-                f"feature {self.schema.features[self._complete[place]].name!r} is missing in row {row}; the model learned from rows where "
+                f"column {found[0]!r} is missing in row {found[1]}; the model learned from rows where "
                 "it never was. Fill it, or train with missing values in that column."
             )
 
@@ -206,6 +197,12 @@ class CircuitModel(TableModel, kind="circuit-model"):
         """Return a fast handle that gives the same bits (see `hardgrad.logic.runtime.prepare`)."""
         return CircuitModelRuntime(self, engine, n_jobs)
 
+    def fastest_engine(self) -> str:
+        """Return the first of "c", "numba" and "numpy" that runs here."""
+        from hardgrad.logic.runtime import fastest_engine
+
+        return fastest_engine()
+
     def used_features(self) -> NDArray[np.int64]:
         """Return the numbers of the features that an output depends on, sorted."""
         return np.unique(self.bit_feature[self.circuit.program.input_wire]).astype(np.int64)
@@ -220,6 +217,22 @@ class CircuitModel(TableModel, kind="circuit-model"):
             *super().sizes(),
         ]
 
+    def facts(self) -> Facts:
+        """Return the levels, what the circuit costs in ANDs, and how many gates of each kind there are."""
+        cost = self.circuit.cost()
+        return {
+            "Circuit": {
+                "levels": cost.depth,
+                "gates of the widest level": cost.widest,
+                "outputs": self.circuit.n_outputs,
+                "ANDs with free complements": cost.ands,
+                "values held at once": cost.places,
+            },
+            "Kinds of gates": {
+                name.lower().replace("_", " "): count for name, count in self.circuit.gate_counts().items()
+            },
+        }
+
     def simplify(self) -> Self:
         """Return the same model with a simplified circuit, bits that nothing reads left out."""
         small, used = without_unused_inputs(self.circuit.simplify())
@@ -230,19 +243,34 @@ class CircuitModel(TableModel, kind="circuit-model"):
         )  # fmt: skip
 
     def drawing(self) -> tuple[str, str] | None:
-        """Return a caption and a picture of the circuit, or of its first outputs where it is too large; None where one is."""
+        """Return a caption and a picture of the circuit, or of a few outputs of each score where it is too large; None where one is."""
         from hardgrad.logic.circuit_drawing import first_outputs, picture
 
-        shown = first_outputs(self.circuit)
+        shown = first_outputs(self._in_turn())
         if shown is None:
             return None
         part = (
             ""
             if shown.n_outputs == self.circuit.n_outputs
-            else f" What {shown.n_outputs:,} of its {self.circuit.n_outputs:,} outputs need."
+            else f" Drawn is what {shown.n_outputs:,} of its {self.circuit.n_outputs:,} outputs need."
         )
-        caption = f"Inputs are tests of the table, on the left; every box is one gate of the wires that reach it.{part}"
+        caption = (
+            "Inputs are tests of the table, on the left; every box is one gate of the wires that reach it, a above b; an output counts for "
+            f"what it is named after.{part}"
+        )
         return caption, picture(shown)
+
+    def _in_turn(self) -> Circuit:
+        """Return the circuit with the first output of every score first, then the second of every score, named by their score."""
+        seen = [0] * self.n_outputs
+        turn = []
+        for score in self.group.tolist():
+            seen[score] += 1
+            turn.append(seen[score])
+        order = np.lexsort((self.group, turn))
+        names = [f"{self.score_names[self.group[o]]} #{turn[o]}" for o in order]
+        c = self.circuit
+        return Circuit(c.gates, c.left, c.right, c.outputs[order], c.n_inputs, self.bit_names, tuple(names))
 
     # --- other forms ---------------------------------------------------------------------------------------------------------
     def exports(self) -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hardgrad.core.bit_words import WORD_BITS
+from hardgrad.core.timing import shortest_seconds
 from hardgrad.logic.program import live_wires
 from hardgrad.logic.runtime import BLOCK_WORDS, block_words, prepare
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 BYTES_A_GATE = 3 * 8
 """A gate reads two words and writes one."""
-SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def roofline(circuit: Circuit, engine: str = "auto", *, n_jobs: int | None = 1) 
     runtime = prepare(circuit, chosen, n_jobs=n_jobs)
     words = 16 * BLOCK_WORDS[-1]
     packed = np.random.default_rng(0).integers(0, 1 << 64, (circuit.n_inputs, words), np.uint64)
-    seconds = _seconds(lambda: runtime.evaluate_packed(packed))
+    seconds = shortest_seconds(lambda: runtime.evaluate_packed(packed))
     rows = WORD_BITS * words / seconds
     small = _bytes_per_second(1 << 14)
     large = _bytes_per_second(8 * block_words(circuit.program, words) * circuit.program.n_places)
@@ -129,15 +127,4 @@ def _bytes_per_second(size: int) -> float:
         for _ in range(again):
             np.bitwise_xor(a, b, out=c)
 
-    return BYTES_A_GATE * count * again / _seconds(work)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    """The shortest time of the processor that a call took."""
-    work()
-    best, end = float("inf"), time.process_time() + SECONDS
-    while time.process_time() < end:
-        start = time.process_time()
-        work()
-        best = min(best, time.process_time() - start)
-    return best
+    return BYTES_A_GATE * count * again / shortest_seconds(work)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from hardgrad.core.errors import DataError, ParameterError
+from hardgrad.core.errors import DataError
 from hardgrad.core.gap import GapReport
 from hardgrad.logic.circuit_model import CircuitModel
 from hardgrad.logic.gate_fit import (
@@ -26,10 +26,12 @@ from hardgrad.logic.gates import PARAMETRIZATIONS, RESPONSES
 from hardgrad.logic.initialisation import INITIALISATIONS
 from hardgrad.logic.layers import CONNECTIONS
 from hardgrad.logic.thermometer import STRATEGIES, BitColumns, fit_bits
+from hardgrad.logic.votes import HEADS
 from hardgrad.tabular.neighbour_features import neighbour_schema
 from hardgrad.tabular.neighbour_fit import held_out
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_estimator import TableClassifier, TableEstimator, TableRegressor, is_whole
+from hardgrad.tabular.table_model import Facts
 from hardgrad.train.loop import Hardware
 from hardgrad.train.progress import Event, listen
 
@@ -82,7 +84,9 @@ class LogicGateBase(TableEstimator):
         self.schema_, encoded = neighbour_schema(schema, encoded, X)  # a category is a bit
         return self.schema_, encoded
 
-    def _learn(self, problem: GateProblem, answers: Answers, tau: float | str, seed: int) -> Self:
+    def _learn(
+        self, problem: GateProblem, answers: Answers, tau: float | str, seed: int, head: str = "group_sum"
+    ) -> Self:
         """Train on encoded rows of positive weight; remember the soft and the exact model and the gap."""
         options = {
             "parametrization": self.parametrization, "response": self.response, "init": self.init,
@@ -91,7 +95,7 @@ class LogicGateBase(TableEstimator):
         first, last = self.temperature
         recipe = GateRecipe(
             tuple(int(size) for size in self.layer_sizes), options, 1.0, (float(first), float(last)), self.thresholds == "learned",
-            float(self.learning_rate), int(self.batch_size), int(self.max_iter), seed,
+            float(self.learning_rate), int(self.batch_size), int(self.max_iter), seed, head=head,
         )  # fmt: skip
         events: list[Event] = []
         with listen(events.append), listen(self._print_event):
@@ -153,6 +157,12 @@ class LogicGateBase(TableEstimator):
         self._require(0 < self.learning_rate < np.inf, "learning_rate", "a positive number")
 
     # --- the fitted model ----------------------------------------------------------------------------------------------------
+    @property
+    def facts_(self) -> Facts:
+        """What the report tells of the fit beside the model: gates before and after simplification."""
+        check_is_fitted(self)
+        return {"Gates": {"as learned": self.gates_["learned"], "simplified": self.gates_["simplified"]}}
+
     def measure_gap(self, X: Any, y: Any, sample_weight: Any = None) -> GapReport:
         """Measure the soft network against the exact circuit, on rows that were not learned from.
 
@@ -195,7 +205,10 @@ class LogicGateClassifier(TableClassifier, LogicGateBase):
 
     Parameters
     ----------
-    layer_sizes : gates of each layer; the last is rounded up to a multiple of the classes.
+    layer_sizes : gates of each layer; the last is rounded up to a multiple of the classes, or of the bits of a code word.
+    head : what is counted for a class: "group_sum", the outputs of its own group that are one; "weighted_group_sum", these with a learned
+        whole number of votes each, 0 to 4; "codebook", all outputs that agree with the code word of the class (see `code_words`), which
+        forgives wrong gates, and whose exact model counts every output once a class.
     tau : what counts are divided by in training: "auto", see `suggest_tau`; "tune", searched by the accuracy of the exact circuit on
         held-out rows, in six trainings; or a positive number.
     parametrization, response, init, connections, fan_in : of the gates, see `LogicLayer`.
@@ -237,6 +250,7 @@ class LogicGateClassifier(TableClassifier, LogicGateBase):
         self,
         layer_sizes: tuple[int, ...] = (2000, 2000, 2000, 2000),
         *,
+        head: str = "group_sum",
         tau: float | str = "auto",
         parametrization: str = "input_wise",
         response: str = "sine",
@@ -260,6 +274,7 @@ class LogicGateClassifier(TableClassifier, LogicGateBase):
             batch_size=batch_size, max_iter=max_iter, validation_fraction=validation_fraction, random_state=random_state, device=device,
             verbose=verbose,
         )  # fmt: skip
+        self.head = head
         self.tau = tau
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -284,7 +299,9 @@ class LogicGateClassifier(TableClassifier, LogicGateBase):
             X, index, weight, task="classification", n_classes=len(self.classes_), seed=seed
         )
         problem = self._problem(encoded, index, weight, seed, len(self.classes_))
-        return self._learn(problem, Answers(self._class_labels(), np.zeros(1), np.ones(1)), self.tau, seed)
+        return self._learn(
+            problem, Answers(self._class_labels(), np.zeros(1), np.ones(1)), self.tau, seed, self.head
+        )
 
     def predict_proba_soft(self, X: Any) -> Floats:
         """Return the class probabilities [n, classes] of the soft network."""
@@ -292,11 +309,14 @@ class LogicGateClassifier(TableClassifier, LogicGateBase):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        named = self.tau in ("auto", "tune")
-        if not named and (isinstance(self.tau, str | bool) or not 0 < self.tau < np.inf):
-            raise ParameterError(
-                f"LogicGateClassifier() got tau={self.tau!r}; expected 'auto', 'tune' or a positive number."
-            )
+        self._require(self.head in HEADS, "head", f"one of {', '.join(HEADS)}")
+        tau: Any = self.tau
+        number = isinstance(tau, int | float | np.number) and not isinstance(tau, bool)
+        self._require(
+            tau in ("auto", "tune") or (number and 0 < tau < np.inf),
+            "tau",
+            "'auto', 'tune' or a positive number",
+        )
 
     def _group_names(self) -> list[str]:
         return [f"class {label!r}" for label in self._class_labels()]

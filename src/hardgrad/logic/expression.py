@@ -34,24 +34,37 @@ def from_expression(text: str, *, inputs: Sequence[str] | None = None) -> Circui
     >>> majority.names_of_inputs, majority.evaluate([[1, 0, 1]]).tolist()
     (('a', 'b', 'c'), [[True]])
     """
+    given: object = text
+    if not isinstance(given, str):
+        raise ParameterError(
+            f"got a {type(given).__name__} for an expression; expected text, as 's = a ^ b; c = a & b'."
+        )
     if len(text) > MOST_CHARACTERS:
         raise ParameterError(
             f"got an expression of {len(text):,} characters; expected at most {MOST_CHARACTERS:,}."
         )
     try:
         module = ast.parse(text.strip())
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        targets = [_target(statement) for statement in module.body]
+    except (RecursionError, MemoryError):
+        raise ParameterError(
+            f"the expression {text[:60]!r} is nested or chained too deeply. Give its parts names."
+        ) from None
+    except ParameterError:
+        raise
+    except (SyntaxError, ValueError) as error:
         raise ParameterError(
             f"cannot read the expression {text[:60]!r}: {error}. Expected, as an example, 's = a ^ b; c = a & b'."
         ) from None
-    targets = [_target(statement) for statement in module.body]
     if not targets:
         raise ParameterError(
             "got an expression without anything in it; expected, as an example, 'y = a & b'."
         )
     names = [name for name, _ in targets]
     if len(set(names)) < len(names):
-        raise ParameterError(f"the expression assigns a name twice: {', '.join(names)}.")
+        raise ParameterError(
+            f"the expression assigns a name twice: {', '.join(names)}. An expression without a name is y: name each of several."
+        )
     known = list(inputs) if inputs is not None else _inputs(targets)
     clash = set(known) & set(names)
     if clash:

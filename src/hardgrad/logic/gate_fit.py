@@ -17,6 +17,7 @@ from hardgrad.core.gap import GapReport
 from hardgrad.logic.circuit_model import CircuitModel
 from hardgrad.logic.gate_training import GateProblem, GateRecipe, GateTask, TableGates, trained_gates
 from hardgrad.logic.heads import suggest_tau
+from hardgrad.logic.votes import Votes, votes_of
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label
 from hardgrad.train.loop import Hardware, train
@@ -45,7 +46,7 @@ def fit_gates(
     ------
     ParameterError : training diverged at once.
     """
-    per_group = -(-recipe.layer_sizes[-1] // problem.groups)
+    per_group = recipe.per_score(problem)
     if tau != "tune" or not problem.classes:
         chosen = suggest_tau(per_group, 1) if isinstance(tau, str) else float(tau)
         found = _train(problem, replace(recipe, tau=chosen), hardware)
@@ -101,17 +102,19 @@ class Answers:
 def assemble(schema: TableSchema, network: TableGates, answers: Answers) -> CircuitModel:
     """Return the exact model of a network, with its circuit as it was learned."""
     columns, circuit = network.harden()
-    groups, size = network.groups, network.group_size
-    if answers.classes:
-        offset, scale = np.zeros(groups), np.full(groups, 1.0 / network.tau)
+    if network.gates.head is not None:
+        votes = votes_of(network.gates.head, circuit, network.tau)
     else:
+        groups, size = network.groups, network.group_size
         low, high = (bound.double().cpu().numpy() for bound in (network.low, network.high))
+        group, weight = np.repeat(np.arange(groups, dtype=np.int32), size), np.ones(groups * size, np.int32)
         offset, scale = answers.shift + answers.scale * low, answers.scale * (high - low) / size
+        votes = Votes(circuit, group, weight, offset, scale)
     return CircuitModel.of(
-        circuit, schema=schema, link="softmax" if answers.classes else "identity",
+        votes.circuit, schema=schema, link="softmax" if answers.classes else "identity",
         task="classification" if answers.classes else "regression", classes=answers.classes, target="",
         bit_feature=columns.feature, bit_threshold=columns.threshold,
-        group=np.repeat(np.arange(groups, dtype=np.int32), size), offset=offset, scale=scale,
+        group=votes.group, weight=votes.weight, offset=votes.offset, scale=votes.scale,
     )  # fmt: skip
 
 

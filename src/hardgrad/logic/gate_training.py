@@ -19,6 +19,7 @@ from hardgrad.logic.layers import LogicLayer
 from hardgrad.logic.network import LogicNetwork
 from hardgrad.logic.soft_thermometer import SoftThermometer
 from hardgrad.logic.thermometer import BitColumns
+from hardgrad.logic.votes import groups_of_outputs, make_head, votes_a_score
 from hardgrad.train.loop import TrainingTask
 
 Floats = NDArray[np.float64]
@@ -84,6 +85,16 @@ class GateRecipe:
     max_iter: int
     seed: int
     key: str = "gates"
+    head: str = "group_sum"
+
+    def per_score(self, problem: GateProblem) -> int:
+        """Return how many outputs count for one score."""
+        return votes_a_score(self.head, problem.groups, self.n_outputs(problem))
+
+    def n_outputs(self, problem: GateProblem) -> int:
+        """Return the outputs of the last layer: every group has as many, so that all scores have one range."""
+        groups = groups_of_outputs(self.head, problem.groups)
+        return groups * -(-self.layer_sizes[-1] // groups)
 
 
 class TableGates(nn.Module):
@@ -101,16 +112,17 @@ class TableGates(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(recipe.seed)
         self.groups, self.tau = problem.groups, recipe.tau
-        # Every group has as many outputs, so that all scores have one range.
-        self.group_size = -(-recipe.layer_sizes[-1] // self.groups)
-        sizes = (len(problem.columns.feature), *recipe.layer_sizes[:-1], self.groups * self.group_size)
+        last = recipe.n_outputs(problem)
+        self.group_size = last // self.groups  # of a target
+        sizes = (len(problem.columns.feature), *recipe.layer_sizes[:-1], last)
         self.fixed = problem.columns
         self.encoder = _soft_thermometer(problem) if recipe.learn_thresholds else None
         self.gates = LogicNetwork(
             [
                 LogicLayer(a, b, generator=generator, **recipe.layer_options)
                 for a, b in itertools.pairwise(sizes)
-            ]
+            ],
+            make_head(recipe.head, self.groups, last, recipe.tau) if problem.classes else None,
         )
         self.register_buffer("low", torch.from_numpy(problem.low).float())
         self.register_buffer("high", torch.from_numpy(problem.high).float())
@@ -122,9 +134,11 @@ class TableGates(nn.Module):
     def forward(self, rows: Tensor, mode: Mode = "soft") -> Tensor:
         """Return logits `[n, classes]`, or standardised values `[n, targets]`."""
         bits = rows if self.encoder is None else self.encoder(rows, mode=mode)
-        counts = group_counts(self.gates.answers(bits, mode), self.groups)
-        if not len(self.low):
-            return counts / self.tau
+        answers = self.gates.answers(bits, mode)
+        if self.gates.head is not None:
+            # Votes are whole while gates are soft: what the head rounds is no part of the gap.
+            return self.gates.score(answers, "st" if mode == "soft" else mode)
+        counts = group_counts(answers, self.groups)
         return self.low + (self.high - self.low) * (counts / self.group_size)
 
     @torch.no_grad()
@@ -166,6 +180,7 @@ class GateTask(TrainingTask):
     def __init__(self, problem: GateProblem, recipe: GateRecipe) -> None:
         self.problem, self.recipe, self.key = problem, recipe, recipe.key
         self.steps = recipe.max_iter
+        self.higher_is_better = bool(problem.classes)
         self.module: TableGates = TableGates(problem, recipe)
         self.rows = self.module.rows(problem.X)
         self.y = torch.from_numpy(problem.y if problem.classes else problem.y.astype(np.float32))

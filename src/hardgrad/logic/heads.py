@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from hardgrad.core.errors import InputError, ParameterError
 from hardgrad.core.mode import Mode
-from hardgrad.core.relaxed import Relaxed
+from hardgrad.core.relaxed import Relaxed, straight_through
 from hardgrad.functional.comparisons import greater
-from hardgrad.functional.rounding import round as soft_round
 
 LEAST_TAU = 1.0
 TAU_FACTOR = 0.5
@@ -90,7 +89,7 @@ class GroupSum(nn.Module):
 class WeightedGroupSum(Relaxed):
     """Score of a class as in `GroupSum`, with a learned whole number of votes for each output; 0 leaves it out.
 
-    In mode "soft" the votes are not rounded; "st" rounds them, with the gradient of what was rounded.
+    In mode "soft" the votes are not rounded; "st" rounds them, and the gradient is that of what was not.
 
     Parameters
     ----------
@@ -124,7 +123,10 @@ class WeightedGroupSum(Relaxed):
     def votes(self, mode: Mode = "hard") -> Tensor:
         """Return the votes `[n_outputs]`, whole in "st" and "hard"."""
         kept = self.weight.clamp(0.0, self.max_weight)
-        return kept if mode == "soft" else soft_round(kept, mode=mode, kind="sine")
+        if mode == "soft":
+            return kept
+        # The slope of a soft round is 0 at whole numbers, where votes start: they would never leave.
+        return straight_through(kept.round(), kept) if mode == "st" else kept.round()
 
     def harden(self) -> nn.Module:
         """Return the head whose votes are fixed and whole."""
@@ -135,6 +137,8 @@ class WeightedGroupSum(Relaxed):
 
 class ThresholdSum(Relaxed):
     """Yes or no for each group: whether more of its outputs are one than a learned number. For labels that do not exclude each other.
+
+    It is a head for a `LogicNetwork` of your own: the estimators of this library learn one label a row.
 
     Parameters
     ----------
@@ -228,8 +232,9 @@ class CodebookHead(GroupSum):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return scores `[..., classes]` of outputs `[..., n]`; n is a multiple of the bits."""
-        means = group_counts(x, self.k) * (self.k / x.shape[-1])
-        scores: Tensor = (2.0 * means - 1.0) @ self.codes.to(means.dtype).T / self.tau
+        counts, size = group_counts(x, self.k), x.shape[-1] // self.k
+        # Sums of whole numbers are exact: classes that tie in bits tie in scores.
+        scores: Tensor = (2.0 * counts - size) @ self.codes.to(counts.dtype).T / (size * self.tau)
         return scores
 
 

@@ -102,11 +102,14 @@ class LogicNetwork(Relaxed):
         InputError : as for `LogicLayer`.
         """
         chosen = self.resolved_mode(mode)
-        answers = self.answers(x, chosen, temperature)
+        return self.score(self.answers(x, chosen, temperature), chosen)
+
+    def score(self, answers: Tensor, mode: Mode) -> Tensor:
+        """Return what the head makes of the answers of the last layer, or the answers, where there is none."""
         if self.head is None:
             return answers
         scores: Tensor = (
-            self.head(answers, mode=chosen) if isinstance(self.head, Relaxed) else self.head(answers)
+            self.head(answers, mode=mode) if isinstance(self.head, Relaxed) else self.head(answers)
         )
         return scores
 

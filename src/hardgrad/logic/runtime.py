@@ -26,7 +26,7 @@ from hardgrad.logic.runtime_numpy import evaluate_packed
 Engine = Literal["auto", "c", "numba", "numpy"]
 ENGINES: tuple[Engine, ...] = ("auto", "c", "numba", "numpy")
 SMALL_WORK = 5e9
-"""Gates times rows that NumPy does in some tenths of a second: less than importing numba, or asking for the compiler."""
+"""Gates times rows of all calls together that NumPy does in some tenths of a second: less than importing numba or asking for a compiler."""
 
 BLOCK_WORDS = (8, 16, 32, 64)
 """Words of a block: 512 rows to 4096."""
@@ -61,6 +61,7 @@ class CircuitRuntime:
         self.n_jobs = n_jobs
         self._groups = groups
         self._wanted = engine
+        self._work_so_far = 0
         self._kernel: Kernel | None = None
         if engine in ("c", "numba"):
             self._kernel = make_kernel(circuit.program, groups, engine, straight=straight)
@@ -132,7 +133,8 @@ class CircuitRuntime:
                 work.winner[:] = counted.argmax(axis=1) if counted.shape[1] else 0
 
     def _choose(self, n_rows: int) -> Kernel | None:
-        if self._kernel is None and self._wanted == "auto" and n_rows * self.circuit.n_gates > SMALL_WORK:
+        self._work_so_far += n_rows * self.circuit.n_gates
+        if self._kernel is None and self._wanted == "auto" and self._work_so_far > SMALL_WORK:
             self._wanted = fastest_engine()
             _log.debug("circuit of %d gates, %d rows: engine %s", self.circuit.n_gates, n_rows, self._wanted)
             if self._wanted != "numpy":

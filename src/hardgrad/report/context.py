@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from hardgrad.core.errors import ParameterError
 from hardgrad.core.gap import GapReport
 from hardgrad.report.importance import Importance
-from hardgrad.tabular.table_model import TableModel
+from hardgrad.tabular.speed import Speed
+from hardgrad.tabular.table_model import Facts, TableModel
 from hardgrad.trees.forest import Forest
 
 _HIGHER = ("accuracy", "balanced_accuracy", "auc", "roc_auc", "average_precision", "f1", "r2")
@@ -42,6 +43,9 @@ class ReportContext:
     node_rows : rows that pass each node, float64 [nodes] (`count_node_rows`); counted on `rows` by default.
     importance : from `permutation_importance`, the most important first; `importance_rows` is how many rows it was measured on.
     exact_checks : objects with `engine`, `rows`, `differing`, `seconds`, `skipped_reason` and `max_probability_ulp`.
+    metrics : of the hard model on the validation rows, name to value.
+    facts : what was counted in the model and in its making, by title and name, as `TableModel.facts` gives it.
+    speed : how fast it answered, from `measure_speed`.
     packed_bytes : size of the model's data in the packed C export.
     files : what was written, name to bytes.
     timings : what took how long, name to seconds.
@@ -79,6 +83,9 @@ class ReportContext:
     importance: Sequence[Importance] = ()
     importance_rows: int = 0
     exact_checks: Sequence[Any] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
+    speed: Speed | None = None
     packed_bytes: int | None = None
     files: Mapping[str, int] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)

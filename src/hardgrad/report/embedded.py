@@ -14,7 +14,7 @@ from hardgrad.report.context import ReportContext
 from hardgrad.report.measures import ThresholdTable, count_node_rows
 from hardgrad.report.wording import long_condition, opposite, short_condition
 from hardgrad.tabular.schema import Feature, TableSchema, category_numbers, category_text, is_missing
-from hardgrad.tabular.table_model import TableModel
+from hardgrad.tabular.table_model import label_text
 from hardgrad.trees.forest import LEAF, Forest
 
 MAX_ROWS = 300
@@ -52,7 +52,7 @@ def forest_data(context: ReportContext) -> dict[str, Any] | None:
         "rows": [_rounded(v, 6) for v in rows],
         "leafValue": {str(node): [_rounded(v, 5) for v in forest.value[node]] for node in leaf.tolist()},
         "base": [float(v) for v in forest.base],
-        "outputs": output_names(forest),
+        "outputs": forest.score_names,
         "link": forest.link,
         "aggregation": forest.aggregation,
         "task": forest.task,
@@ -65,21 +65,6 @@ def _texts(forest: Forest, node: int) -> tuple[str, str, str, int]:
     feature = int(forest.feature[node])
     column = forest.schema.features[feature].column if feature >= 0 else -1
     return short_condition(forest, node), long_condition(forest, node), opposite(forest, node), column
-
-
-def label_text(label: Any) -> str:
-    """Return a class label as text."""
-    return ("true" if label else "false") if isinstance(label, (bool, np.bool_)) else str(label)
-
-
-def output_names(model: TableModel) -> list[str]:
-    """Return a name for each raw score: the positive class, the classes, or the targets."""
-    if model.task == "classification":
-        names = [label_text(c) for c in model.classes]
-        return names[1:] if model.link == "sigmoid" else names
-    if model.n_outputs == 1:
-        return [model.target or "prediction"]
-    return [f"{model.target or 'output'} {k + 1}" for k in range(model.n_outputs)]
 
 
 def _rounded(value: float, digits: int) -> float | int:

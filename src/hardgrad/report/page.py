@@ -121,7 +121,17 @@ def _template() -> Callable[..., str]:
     )
     filters: dict[str, Any] = {
         name: getattr(wording, name)
-        for name in ("number", "fixed", "percent", "count", "seconds", "metric_name")
+        for name in (
+            "number",
+            "fixed",
+            "percent",
+            "count",
+            "rounded",
+            "seconds",
+            "sentence",
+            "headed",
+            "metric_name",
+        )
     }
     environment.filters.update(filters)
     return environment.get_template("page.html.j2").render

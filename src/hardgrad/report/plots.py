@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from hardgrad.export.svg import shorten, text_width
 from hardgrad.report.importance import Importance
 from hardgrad.report.svg import CHARACTER, Drawing, Scale, log_ticks, ticks
 from hardgrad.report.wording import cut, fixed, metric_name, places, step_places
@@ -144,7 +145,8 @@ def importance(items: Sequence[Importance], width: float, limit: int = 16) -> Ma
     """Draw one bar a column with the least and greatest of the repeats as a line, and its value beside it."""
     shown = list(items[:limit])
     row, narrow = (40.0, True) if width < 500 else (26.0, False)
-    name_width = 0.0 if narrow else min(max(len(i.name) for i in shown) * CHARACTER + 14, 210)
+    widest = max(text_width(i.name, size=12) for i in shown)
+    name_width = 0.0 if narrow else min(widest, 196.0) + 14.0
     value_width = 64.0
     drawing = Drawing(width, row * len(shown) + 6, "importance of each column")
     reach = max(max(i.high for i in shown), 1e-12)
@@ -152,11 +154,11 @@ def importance(items: Sequence[Importance], width: float, limit: int = 16) -> Ma
     x = Scale(min(0.0, *(i.low for i in shown)), reach, name_width, width - value_width)
     for k, item in enumerate(shown):
         middle = k * row + (29 if narrow else 14)
-        fit = int((width - value_width if narrow else name_width - 14) / CHARACTER)
+        room = width - value_width if narrow else min(widest, 196.0)
         drawing.text(
             0 if narrow else name_width - 10,
             middle - (13 if narrow else -4),
-            cut(item.name, fit),
+            shorten(item.name, room, size=12),
             "name",
             "start" if narrow else "end",
         )

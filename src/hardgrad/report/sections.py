@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from hardgrad.report import measures, plots, plots_quality, plots_training
 from hardgrad.report.context import ReportContext
-from hardgrad.report.embedded import label_text, output_names, threshold_data
+from hardgrad.report.embedded import threshold_data
 from hardgrad.report.importance import encode_target
 from hardgrad.report.wording import noun_for
-from hardgrad.tabular.table_model import TableModel
+from hardgrad.tabular.table_model import TableModel, label_text
 
 WIDE, NARROW, SMALL, TINY = 860.0, 340.0, 380.0, 280.0
 MAX_CLASSES = 12
@@ -24,6 +24,10 @@ MAX_PANELS = 6
 def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """Return the data of the threshold slider (or None) and everything that the template names."""
     model = context.model
+    gap = context.gap
+    trained_by, higher = (
+        (gap.metric, gap.higher_is_better) if gap is not None else (context.metric, context.higher)
+    )
     judged = _Judged(context) if context.validation else None
     threshold = judged.thresholds() if judged is not None and context.binary else None
     values = {
@@ -37,9 +41,7 @@ def page_values(context: ReportContext) -> tuple[dict[str, Any] | None, dict[str
         "title": context.title or (f"Predicting {model.target}" if model.target else f"A {what(model)}"),
         "drawing": _drawing(model),
         "exactness": exactness(context.exact_checks),
-        "training": _two(
-            lambda width: plots_training.training(context.history, context.metric, width, context.higher)
-        ),
+        "training": _two(lambda width: plots_training.training(context.history, trained_by, width, higher)),
         "fronts": [
             picture
             for size in ("leaves", "bytes")
@@ -99,12 +101,24 @@ def exactness(checks: Sequence[Any]) -> dict[str, Any]:
 
 def _sizes(context: ReportContext) -> list[Mapping[str, Any]]:
     """The rows of the size table: ours by size, then boosters, each with the same keys."""
+    if not context.front and not context.baselines:
+        return []
     keys = ("trees", "leaves", "bytes", "loss", "accuracy")
     ours = sorted(context.front, key=lambda p: (p.get("leaves") or 0, p.get("bytes") or 0))
     return [
         {"name": p.get("name", ""), "chosen": bool(p.get("chosen")), **{key: p.get(key) for key in keys}}
-        for p in (*ours, *context.baselines)
+        for p in (*(ours or [_shipped(context)]), *context.baselines)
     ]
+
+
+def _shipped(context: ReportContext) -> Mapping[str, Any]:
+    """The row of a model that was trained in one size only."""
+    counted = {noun: number for number, noun in context.model.sizes()}
+    found = context.metrics
+    return {
+        "chosen": True, "trees": counted.get("tree"), "leaves": counted.get("leaf"), "bytes": counted.get("byte"),
+        "loss": found.get(context.metric), "accuracy": found.get("accuracy"),
+    }  # fmt: skip
 
 
 class _Judged:
@@ -185,7 +199,7 @@ class _Judged:
         if self.classifies:
             return []
         panels = []
-        for k, name in enumerate(output_names(self.model)[:MAX_PANELS]):
+        for k, name in enumerate(self.model.score_names[:MAX_PANELS]):
             found = measures.residuals(self.raw[:, k], self.target[:, k], self.weight)
             panels.append(
                 {

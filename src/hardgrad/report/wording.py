@@ -9,6 +9,7 @@ from hardgrad.trees.conditions import condition_text
 from hardgrad.trees.forest import OBLIQUE, Forest
 
 MINUS = "\N{MINUS SIGN}"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -82,6 +83,18 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() or value >= 100 else f"{value:,.1f}"
 
 
+def rounded(value: float) -> str:
+    """Return a large number in three digits; M is a million.
+
+    >>> rounded(934.2), rounded(45_678), rounded(13_456_789).split()
+    ('934', '45,700', ['13.5', 'M'])
+    """
+    if value >= 999_500:
+        return f"{value / 1e6:,.3g}{NO_BREAK}M" if value < 999.5e6 else f"{value / 1e6:,.0f}{NO_BREAK}M"
+    digits = max(0, len(str(int(value))) - 3)
+    return f"{round(value, -digits):,.0f}"
+
+
 def noun_for(count: int, noun: str) -> str:
     """Return the noun for so many.
 
@@ -90,6 +103,20 @@ def noun_for(count: int, noun: str) -> str:
     """
     irregular = {"leaf": "leaves", "class": "classes", "category": "categories"}
     return noun if count == 1 else irregular.get(noun, noun + "s")
+
+
+def headed(text: str) -> str:
+    """Return a text with a capital letter, the others as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def sentence(text: str) -> str:
+    """Return a note with a capital letter and a full stop.
+
+    >>> sentence("column 'a' was left out: constant")
+    "Column 'a' was left out: constant."
+    """
+    return headed(text) + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def seconds(value: float) -> str:
@@ -105,9 +132,15 @@ def seconds(value: float) -> str:
 
 def metric_name(metric: str) -> str:
     """Return the name of a metric for a reader: "log_loss" -> "log-loss"."""
-    return {"log_loss": "log-loss", "roc_auc": "AUC", "auc": "AUC", "r2": "R²", "f1": "F1"}.get(
-        metric, metric.replace("_", " ")
-    )
+    return {
+        "log_loss": "log-loss",
+        "roc_auc": "AUC",
+        "auc": "AUC",
+        "r2": "R²",
+        "f1": "F1",
+        "rmse": "RMSE",
+        "mae": "MAE",
+    }.get(metric, metric.replace("_", " "))
 
 
 def cut(text: str, length: int) -> str:

@@ -23,6 +23,8 @@ from hardgrad.tabular.schema import Column as Column
 from hardgrad.tabular.schema import Feature as Feature
 from hardgrad.tabular.schema import TableSchema as TableSchema
 from hardgrad.tabular.soft_groups import SoftGroups as SoftGroups
+from hardgrad.tabular.speed import Speed as Speed
+from hardgrad.tabular.speed import measure_speed as measure_speed
 from hardgrad.tabular.streaming import StreamedTable as StreamedTable
 from hardgrad.tabular.target import Target as Target
 from hardgrad.tabular.target import prepare_target as prepare_target

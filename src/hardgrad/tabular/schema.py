@@ -182,6 +182,16 @@ class TableSchema:
                 X[:, j] = np.isnan(values) if feature.transform == "missing" else values
         return X
 
+    def first_missing(
+        self, X: NDArray[np.float64], features: NDArray[np.int64] | None = None
+    ) -> tuple[str, int] | None:
+        """Return the column and the row of the first missing value in an encoded matrix, in some features or in all; None without one."""
+        missing = np.isnan(X if features is None else X[:, features])
+        if not missing.any():
+            return None
+        row, place = (int(at) for at in np.argwhere(missing)[0])
+        return self.names[self.features[place if features is None else int(features[place])].column], row
+
     def raw_columns(self, table: Any) -> list[RawColumn]:
         """Pick this schema's columns, in order, as NumPy arrays. Raises `SchemaError` when one is missing."""
         return [plain_array(values) for values in self.pick(table)]

@@ -245,12 +245,10 @@ class TableRegressor(RegressorMixin, TableEstimator):  # type: ignore[misc]
 
 def refuse_missing(schema: TableSchema, encoded: Array, who: str) -> None:
     """Raise `DataError` where an encoded matrix has a missing value; the message names the column and the row."""
-    missing = np.isnan(encoded)
-    if missing.any():
-        row, feature = (int(place[0]) for place in np.nonzero(missing))
-        column = schema.names[schema.features[feature].column]
+    found = schema.first_missing(encoded)
+    if found is not None:
         raise DataError(
-            f"{who} does not take missing values (NaN); column {column!r} has one in row {row}. Drop or fill such rows first."
+            f"{who} does not take missing values (NaN); column {found[0]!r} has one in row {found[1]}. Drop or fill such rows first."
         )
 
 

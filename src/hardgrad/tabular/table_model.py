@@ -13,12 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.artifact import Artifact
-from hardgrad.core.errors import DataError
+from hardgrad.core.errors import ArtifactError, DataError
 from hardgrad.tabular.schema import TableSchema
 
 Link = Literal["identity", "sigmoid", "softmax"]
 Task = Literal["classification", "regression"]
 Label = str | int | float | bool
+Facts = dict[str, dict[str, int | float]]
+"""Titles, and under each what was counted: `{"Gates": {"as learned": 8000, "simplified": 2057}}`."""
+
+
+def label_text(label: Any) -> str:
+    """Return a class label as text."""
+    return ("true" if label else "false") if isinstance(label, (bool, np.bool_)) else str(label)
 
 
 class TableModel(Artifact):
@@ -47,6 +54,16 @@ class TableModel(Artifact):
         raise NotImplementedError
 
     @property
+    def score_names(self) -> list[str]:
+        """A name for each raw score: the positive class, the classes, or the targets."""
+        if self.task == "classification":
+            names = [label_text(label) for label in self.classes]
+            return names[1:] if self.link == "sigmoid" else names
+        if self.n_outputs == 1:
+            return [self.target or "prediction"]
+        return [f"{self.target or 'output'} {k + 1}" for k in range(self.n_outputs)]
+
+    @property
     def n_features(self) -> int:
         """Number of derived features, the columns of the encoded matrix X."""
         return len(self.schema.features)
@@ -70,6 +87,10 @@ class TableModel(Artifact):
     def predict(self, table: Any) -> NDArray[Any]:
         """Return class labels [n] (classification) or values, [n] for one target and [n, targets] for several (regression)."""
         return self.raw_to_prediction(self.predict_raw(table))
+
+    def predict_encoded(self, X: NDArray[np.float64]) -> NDArray[Any]:
+        """`predict` for an encoded matrix X [n, features]."""
+        return self.raw_to_prediction(self.predict_raw_encoded(X))
 
     def raw_to_proba(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
         """Apply the link to raw scores [n, outputs] -> probabilities [n, classes]."""
@@ -102,8 +123,14 @@ class TableModel(Artifact):
         return np.array(self.classes)
 
     def runtime(self, engine: str = "auto", *, n_jobs: int = 1) -> Any:
-        """Return a handle with `predict_raw`, `predict` and `predict_proba`: the model itself, where a kind has no faster one."""
+        """Return a handle with `predict_raw`, `predict`, `predict_proba` and, of encoded rows, `predict_raw_encoded` and `predict_encoded`:
+        the model itself, where a kind has no faster one.
+        """
         return self
+
+    def fastest_engine(self) -> str:
+        """Return the name of the engine that answers for many rows fastest here, as `runtime` takes it."""
+        return "auto"
 
     def used_features(self) -> NDArray[np.int64]:
         """Return the numbers of the features that a prediction can depend on, sorted."""
@@ -112,6 +139,10 @@ class TableModel(Artifact):
     def sizes(self) -> list[tuple[int, str]]:
         """Return what there is to count in the model, as (number, singular noun): shown by the command and the report."""
         return [(sum(array.nbytes for array in self.arrays().values()), "byte")]
+
+    def facts(self) -> Facts:
+        """Return what else can be counted in the model, by title and name: shown by the report; none where `sizes` says it all."""
+        return {}
 
     def drawing(self) -> tuple[str, str] | None:
         """Return a caption and an SVG element for the report, whose style sheet colours it; None where a kind has no picture."""
@@ -124,6 +155,35 @@ class TableModel(Artifact):
         "model.h" beside it, and holds it against `predict_raw_encoded`.
         """
         return {}
+
+    def check_answers(self) -> None:
+        """Raise `ArtifactError` unless task, link, classes and scores fit each other; a subclass calls it when its arrays are checked."""
+        kinds = {type(label) for label in self.classes}
+        count, distinct = len(self.classes), {label for label in self.classes if label == label}
+        target: object = self.target
+        for fine, what in (
+            (self.task in ("classification", "regression"), f"unknown task {self.task!r}"),
+            (self.link in ("identity", "sigmoid", "softmax"), f"unknown link {self.link!r}"),
+            (isinstance(target, str), "the target must be text"),
+            (
+                len(kinds) <= 1 and kinds <= {str, int, float, bool},
+                "class labels must be of one type: text, int, float, bool",
+            ),
+            (len(distinct) == count, "class labels must be distinct"),
+            (
+                self._scores_fit(),
+                f"{count} classes and {self.n_outputs} scores for a {self.task} with link {self.link!r}",
+            ),
+        ):
+            if not fine:
+                raise ArtifactError(f"not a {self.kind.replace('-', ' ')}: {what}.")
+
+    def _scores_fit(self) -> bool:
+        """A score a class, one for the second of two, or a score a target and no classes."""
+        count = len(self.classes)
+        if self.task == "regression":
+            return self.link == "identity" and count == 0 and self.n_outputs >= 1
+        return (self.n_outputs, count) == (1, 2) if self.link == "sigmoid" else self.n_outputs == count >= 2
 
     # --- on disk -------------------------------------------------------------------------------------------------------------
     def metadata_to_json(self) -> dict[str, Any]:

@@ -83,8 +83,9 @@ def process_rank() -> int:
 class TrainingTask(ABC):
     """What is trained.
 
-    Attributes: `key` (names the stage in a checkpoint), `phase` (shown to the user), `steps`, `module` (its parameters are trained), and
-    `parts`: how many parts of equal shape every batch falls into; a task of one part is computed by every process, whole.
+    Attributes: `key` (names the stage in a checkpoint), `phase` (shown to the user), `steps`, `module` (its parameters are trained),
+    `parts`: how many parts of equal shape every batch falls into; a task of one part is computed by every process, whole; and
+    `higher_is_better`: the direction of what it measures.
     """
 
     key: str
@@ -92,6 +93,7 @@ class TrainingTask(ABC):
     steps: int
     module: nn.Module
     parts: int = 1
+    higher_is_better: bool = False
 
     @abstractmethod
     def optimizer(self) -> torch.optim.Optimizer:
@@ -327,7 +329,7 @@ def _run(fabric: Any, task: TrainingTask, optimizer: torch.optim.Optimizer, stop
             left = (time.perf_counter() - begun) / (step - first) * (task.steps - step)
             emit(
                 task.phase, step / task.steps, soft=soft, hard=hard, temperature=temperature,
-                message=f"{left:.0f} s left",
+                message=f"{left:.0f} s left", higher_is_better=task.higher_is_better,
             )  # fmt: skip
         if checkpoint is not None and (step % SAVE_EVERY == 0 or step == task.steps):
             checkpoint.write(task.key, _state(task, optimizer), step)

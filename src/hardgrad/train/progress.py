@@ -19,6 +19,7 @@ class Event:
     soft, hard : metric of the soft and of the hard model on held-out rows, where measured.
     temperature : current temperature, where there is one.
     message : anything else worth showing.
+    higher_is_better : direction of the metric.
     """
 
     phase: str
@@ -27,6 +28,14 @@ class Event:
     hard: float | None = None
     temperature: float | None = None
     message: str = ""
+    higher_is_better: bool = False
+
+    @property
+    def gap(self) -> float | None:
+        """How much worse the hard model is, in units of the metric; None where one of them was not measured."""
+        if self.soft is None or self.hard is None:
+            return None
+        return self.soft - self.hard if self.higher_is_better else self.hard - self.soft
 
 
 Listener = Callable[[Event], None]
@@ -70,8 +79,9 @@ def emit(
     hard: float | None = None,
     temperature: float | None = None,
     message: str = "",
+    higher_is_better: bool = False,
 ) -> None:
     """Tell all listeners how far the work is (see `Event`)."""
-    event = Event(phase, fraction, soft, hard, temperature, message)
+    event = Event(phase, fraction, soft, hard, temperature, message, higher_is_better)
     for listener in _listeners.get():
         listener(event)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from hardgrad.core.errors import DataError, HardgradWarning, ParameterError, suggestion
-from hardgrad.tabular.table_estimator import TableEstimator
+from hardgrad.tabular.table_estimator import TableEstimator, is_whole
 from hardgrad.train.checkpoint import current_checkpoint, fingerprint
 from hardgrad.train.progress import emit, listen
 from hardgrad.trees.evolution import FILLED, Clock, Evolution, EvolutionState, OutOfTime
@@ -73,22 +73,21 @@ class EvolvedTree(TableEstimator):
         self.verbose = verbose
 
     def _check_parameters(self) -> None:
-        expected = {
-            "max_depth": (_whole(self.max_depth) and 1 <= self.max_depth <= DEEPEST, f"1 to {DEEPEST}"),
-            "population": (_whole(self.population) and self.population >= 2, "at least 2"),
-            "generations": (_whole(self.generations) and self.generations >= 0, "a whole number, 0 or more"),
-            "validation_fraction": (0 <= self.validation_fraction < 1, "a share from 0 to below 1"),
-            "time_budget": (self.time_budget is None or self.time_budget > 0, "seconds, or None"),
-            "proposer": (
-                self.proposer in PROPOSERS if isinstance(self.proposer, str) else isinstance(self.proposer, TreeProposer),
-                f"{', '.join(map(repr, PROPOSERS))} or an object with propose(parents, fitness, target, context, n)",
-            ),
-        }  # fmt: skip
-        for name, (good, what) in expected.items():
-            if not good:
-                raise ParameterError(
-                    f"{type(self).__name__} got {name}={getattr(self, name)!r}; expected {what}."
-                )
+        depth, share, seconds, proposer = (
+            self.max_depth,
+            self.validation_fraction,
+            self.time_budget,
+            self.proposer,
+        )
+        self._require(is_whole(depth) and depth <= DEEPEST, "max_depth", f"1 to {DEEPEST}")
+        self._require(is_whole(self.population, 2), "population", "a whole number of at least 2")
+        self._require(is_whole(self.generations, 0), "generations", "a whole number, 0 or more")
+        self._require(0 <= share < 1, "validation_fraction", "a share from 0 to below 1")
+        self._require(seconds is None or seconds > 0, "time_budget", "seconds, or None")
+        self._require(
+            proposer in PROPOSERS if isinstance(proposer, str) else isinstance(proposer, TreeProposer), "proposer",
+            f"{', '.join(map(repr, PROPOSERS))} or an object with propose(parents, fitness, target, context, n)",
+        )  # fmt: skip
 
     # --- the run -------------------------------------------------------------------------------------------------------------
     def _run(self, X: Any, Y: Floats, groups: NDArray[np.int64], weight: Floats, target: str) -> None:
@@ -275,7 +274,3 @@ class EvolvedTree(TableEstimator):
 
     def _leaf_weights(self, metric: Metric, train: FitnessRows) -> Floats:
         raise NotImplementedError
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -141,22 +141,5 @@ def _check_tables(f: Forest) -> None:
 
 
 def _check_output(f: Forest) -> None:
-    outputs, classes = f.n_outputs, len(f.classes)
     _require(f.aggregation in ("sum", "mean"), f"unknown aggregation {f.aggregation!r}")
-    _require(f.task in ("classification", "regression"), f"unknown task {f.task!r}")
-    _require(f.link in ("identity", "sigmoid", "softmax"), f"unknown link {f.link!r}")
-    if f.task == "regression":
-        _require(
-            f.link == "identity" and classes == 0, "a regression forest has the identity link and no classes"
-        )
-    elif f.link == "sigmoid":
-        _require(outputs == 1 and classes == 2, "the sigmoid link needs one output and two classes")
-    else:
-        _require(outputs == classes and classes >= 2, f"{classes} classes for {outputs} outputs")
-    kinds = {type(label) for label in f.classes}
-    _require(
-        len(kinds) <= 1 and kinds <= {str, int, float, bool},
-        "class labels must be of one type: text, int, float, bool",
-    )
-    _require(isinstance(f.target, str), "the target must be text")
-    _require(len(set(f.classes)) == classes, "class labels must be distinct")
+    f.check_answers()

@@ -136,12 +136,10 @@ def require_present(forest: Forest, X: Doubles) -> None:
     weighted = forest.weighted_features
     if not len(weighted):
         return
-    missing = np.isnan(X[:, weighted])
-    if missing.any():
-        row, place = (int(k) for k in np.argwhere(missing)[0])
-        column = forest.schema.columns[forest.schema.features[weighted[place]].column].name
+    found = forest.schema.first_missing(X, weighted)
+    if found is not None:
         raise DataError(
-            f"column {column!r} is missing in row {row}, and this forest multiplies it by a weight: a sum has no side for a missing "
+            f"column {found[0]!r} is missing in row {found[1]}, and this forest multiplies it by a weight: a sum has no side for a missing "
             "value. Fill the column in, or leave the row out."
         )
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from hardgrad.core.artifact import load
 from hardgrad.core.errors import ArtifactError, DataError, HardgradWarning, ParameterError
 from hardgrad.core.gap import GapReport
-from hardgrad.tabular.table_estimator import TableClassifier
+from hardgrad.tabular.table_estimator import TableClassifier, is_whole
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.forest_build import forest_from_trees
 from hardgrad.trees.meta_tree_networks import Scorer
@@ -54,7 +58,8 @@ class MetaTreeClassifier(TableClassifier):
     Attributes
     ----------
     forest_ : the `Forest`, the mean of the trees' class shares.
-    gap_ : on the training rows, the mean of trees drawn from the network's softmax against the trees of its largest logits.
+    gap_ : on the training rows, the mean of trees drawn from the network's softmax against the trees of its largest logits; measured when
+        it is asked for.
     classes_, schema_, typing_ : as for the other classifiers.
 
     Raises
@@ -101,9 +106,9 @@ class MetaTreeClassifier(TableClassifier):
         y : class labels [n].
         sample_weight : [n], not negative.
         """
-        self._check_parameters()
+        seed = self._begin_fit()
         X, y = self._check_input(X, y)
-        network = self._network()
+        network = _network(self.checkpoint)
         numbers = self._class_numbers(y)
         if len(self.classes_) > network.classes:
             raise DataError(
@@ -111,7 +116,6 @@ class MetaTreeClassifier(TableClassifier):
                 "Train one with train_meta_tree(..., classes=...), or join classes."
             )
         weight = self._weights(sample_weight, len(numbers))
-        seed = self._seed_of_fit()
         _, encoded = self._encode_training(
             X, numbers, weight, task="classification", n_classes=len(self.classes_), seed=seed
         )
@@ -120,29 +124,24 @@ class MetaTreeClassifier(TableClassifier):
         rng = np.random.default_rng(seed)
         views = [self._view(rows, rng) for _ in range(self.n_estimators)]
         self.forest_ = self._forest([tree for view in views for tree in self._trees(network, rows, view)])
-        self.gap_ = self._measure_gap(network, rows, views[0], numbers[used], rng)
+        self.__dict__.pop("_gap", None)
+        fitted = copy.copy(self)  # parameters may be set anew before the gap is asked for
+        self._gap: GapReport | Callable[[], GapReport] = partial(
+            fitted._measure_gap, rows, views[0], numbers[used], int(rng.integers(2**31))
+        )
         return self
+
+    @property
+    def gap_(self) -> GapReport:
+        """What hardening costs, measured when it is asked for: drawing the trees takes longer than the fit of one tree."""
+        check_is_fitted(self)
+        if not isinstance(self._gap, GapReport):
+            self._gap = self._gap()
+        return self._gap
 
     def _check_parameters(self) -> None:
         for name, least in (("max_depth", 1), ("n_estimators", 1), ("context_size", 2)):
-            value = getattr(self, name)
-            if not value >= least:
-                raise ParameterError(f"MetaTreeClassifier got {name}={value!r}; expected at least {least}.")
-
-    def _network(self) -> Scorer:
-        if isinstance(self.checkpoint, MetaTreeWeights):
-            return build_network(self.checkpoint)
-        if not isinstance(self.checkpoint, str | Path):
-            raise ParameterError(
-                f"MetaTreeClassifier got checkpoint={self.checkpoint!r}; expected 'small', a path, or MetaTreeWeights."
-            )
-        packaged = DATA / f"meta_tree_{self.checkpoint}.safetensors"
-        weights = load(packaged if packaged.exists() else Path(self.checkpoint))
-        if not isinstance(weights, MetaTreeWeights):
-            raise ArtifactError(
-                f"{self.checkpoint} holds a {weights.kind!r}; expected the weights that train_meta_tree gives."
-            )
-        return build_network(weights)
+            self._require(is_whole(getattr(self, name), least), name, f"a whole number of at least {least}")
 
     def _view(self, rows: _Rows, rng: np.random.Generator) -> _View:
         """Choose what the network sees for one tree."""
@@ -226,10 +225,9 @@ class MetaTreeClassifier(TableClassifier):
             classes=self._class_labels(),
         )  # fmt: skip
 
-    def _measure_gap(
-        self, network: Scorer, rows: _Rows, view: _View, numbers: NDArray[np.int64], rng: np.random.Generator
-    ) -> GapReport:
-        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    def _measure_gap(self, rows: _Rows, view: _View, numbers: NDArray[np.int64], seed: int) -> GapReport:
+        network = _network(self.checkpoint)
+        generator = torch.Generator().manual_seed(seed)
         drawn = self._forest(self._trees(network, rows, view, SAMPLED_TREES, generator))
         soft, hard = (
             forest.raw_to_proba(forest.predict_raw_encoded(rows.X)) for forest in (drawn, self.forest_)
@@ -242,6 +240,23 @@ class MetaTreeClassifier(TableClassifier):
             "log_loss", soft=losses[0], hard=losses[1], agreement=float((soft.argmax(1) == hard.argmax(1)).mean()),
             worst_disagreement=float(np.abs(soft - hard).max()), rows=len(rows.X),
         )  # fmt: skip
+
+
+def _network(checkpoint: Any) -> Scorer:
+    """Return the network of a checkpoint: its weights, a packaged name, or a file."""
+    if isinstance(checkpoint, MetaTreeWeights):
+        return build_network(checkpoint)
+    if not isinstance(checkpoint, str | Path):
+        raise ParameterError(
+            f"MetaTreeClassifier() got checkpoint={checkpoint!r}; expected 'small', a path, or MetaTreeWeights."
+        )
+    packaged = DATA / f"meta_tree_{checkpoint}.safetensors"
+    weights = load(packaged if packaged.exists() else Path(checkpoint))
+    if not isinstance(weights, MetaTreeWeights):
+        raise ArtifactError(
+            f"{checkpoint} holds a {weights.kind!r}; expected the weights that train_meta_tree gives."
+        )
+    return build_network(weights)
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,7 @@ class RefineTask(TrainingTask):
         self.row_weight = torch.from_numpy(data.weight.astype(np.float32))
         self.watched = torch.from_numpy(data.watched[:MEASURED_ROWS])
         self.judge = data.judge
+        self.higher_is_better = data.judge is not None and data.judge.metric.higher_is_better
         self.l1 = torch.tensor([m.l1 for m in members]) / soft.n_trees**0.5
         self.start_weight = soft.weight.detach().clone()
         self.live = (self.start_weight != 0).any(dim=2)

@@ -58,8 +58,7 @@ class SoftTree(SoftForest):
 
     def left_probability(self, x: Tensor, temperature: Any = None) -> Tensor:
         """Return the probability of LEFT at every node [nodes, B] of rows [B, features]."""
-        z = self.offset[0, :, None] + self.weight[0] @ x.T.to(self.weight.dtype)
-        return self._gates(z, self.resolved_temperature(temperature), "soft")
+        return self.gates(x, temperature=temperature, mode="soft")[0, 0]
 
     def reach(self, x: Tensor, temperature: Any = None) -> Tensor:
         """Return the probability of reaching each leaf [B, leaves]."""
