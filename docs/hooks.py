@@ -7,6 +7,7 @@ says is written into a page by hand.
 from __future__ import annotations
 
 import ast
+import base64
 import importlib
 import importlib.util
 import inspect
@@ -18,6 +19,7 @@ from typing import Any
 from hardgrad.core import registry
 
 ROOT = Path(__file__).resolve().parents[1]
+PICTURE = re.compile(r"^!\[(?P<alt>[^]]*)\]\((?P<file>\w+\.svg)\)$", re.MULTILINE)
 MARKER = re.compile(r"^<!-- hardgrad: (?P<what>\w+)(?P<words>[^>]*?) -->$", re.MULTILINE)
 
 
@@ -136,11 +138,21 @@ def benchmarks(*names: str) -> str:
     folder = ROOT / "benchmarks" / "results"
     files = [folder / f"{name}.md" for name in names] if names else sorted(folder.glob("*.md"))
     texts = [
-        re.sub(r"^#", "##", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        re.sub(r"^#", "##", with_pictures(file.read_text(encoding="utf-8"), folder), flags=re.MULTILINE)
         for file in files
         if file.exists()
     ]
     return "\n\n".join(texts) or "*Not measured yet: `make bench` writes the tables.*"
+
+
+def with_pictures(page: str, folder: Path) -> str:
+    """Return a page that carries the SVG files beside it: in the site they would lie elsewhere, and their styles must not leak."""
+
+    def carried(found: re.Match[str]) -> str:
+        data = base64.b64encode((folder / found["file"]).read_bytes()).decode()
+        return f"![{found['alt']}](data:image/svg+xml;base64,{data})"
+
+    return PICTURE.sub(carried, page)
 
 
 def chapter(name: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import circuit_examples
 import numpy as np
 import pytest
 from random_circuits import layered_circuit, random_circuit, random_rows
 
 from hardgrad.core.bit_words import pack_bits
-from hardgrad.core.errors import ParameterError
+from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.export.compiled_c import has_compiler
 from hardgrad.logic import Circuit, prepare
 from hardgrad.logic import runtime as runtime_module
@@ -57,6 +58,45 @@ def test_counts_and_winners(engine, heaviest, n_groups):
         np.testing.assert_array_equal(
             runtime.winners(packed=pack_bits(rows.T), n_rows=777), expected.argmax(axis=1)
         )
+
+
+NUMBERS = [-np.inf, -1.0, -5e-324, -0.0, 0.0, 5e-324, 0.5, 1.0, np.nextafter(1.0, 2.0), np.inf]
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "numpy"])
+@pytest.mark.parametrize("n_rows", ROWS[:-1])
+@pytest.mark.parametrize("bits", [0, 1, 37])
+def test_numbers_become_packed_bits(engine, n_rows, bits):
+    rng = np.random.default_rng(n_rows)
+    X = rng.choice([*NUMBERS, np.nan], (9, n_rows)).T  # columns lie together
+    feature, threshold = rng.integers(0, 9, bits).astype(np.int32), rng.choice(NUMBERS, bits)
+    runtime = prepare(layered_circuit(1, 37, [20]), engine, n_jobs=2)
+    expected = pack_bits((X[:, feature] > threshold).T)
+    np.testing.assert_array_equal(runtime.pack_above(X, feature, threshold), expected)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", circuit_examples.models())
+def test_a_model_of_numbers_answers_the_same_in_every_engine(engine, name):
+    model = circuit_examples.models()[name]
+    X = np.random.default_rng(0).choice(NUMBERS, (200, model.n_features))
+    runtime = model.runtime(engine, n_jobs=2)
+    np.testing.assert_array_equal(runtime.predict_raw_encoded(X), model.predict_raw_encoded(X))
+    np.testing.assert_array_equal(
+        runtime.predict_encoded(X), model.raw_to_prediction(model.predict_raw_encoded(X))
+    )
+    assert len(runtime.predict_encoded(X[:0])) == 0
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "numpy"])
+def test_a_number_that_is_missing_is_named_by_every_engine(engine):
+    model = circuit_examples.models()["three classes"]
+    X = np.zeros((80, model.n_features))
+    X[2, 0] = np.nan  # of a column that may have gaps
+    assert len(model.runtime(engine).predict_encoded(X)) == 80
+    X[3, -1] = np.nan
+    with pytest.raises(DataError, match="missing in row 3"):
+        model.runtime(engine).predict_encoded(X)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

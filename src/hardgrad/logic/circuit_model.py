@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ArtifactError, DataError, ExportError, SchemaError
-from hardgrad.logic.circuit import Bits, Circuit
+from hardgrad.logic.circuit import Bits, Circuit, Words
 from hardgrad.logic.counting import make_groups
 from hardgrad.logic.program import without_unused_inputs
 from hardgrad.tabular.schema import TableSchema
@@ -160,13 +160,19 @@ class CircuitModel(TableModel, kind="circuit-model"):
         ------
         SchemaError : another number of features. DataError : a feature is missing in a row, and was not in any row that was learned from.
         """
+        X = self.checked(X)
+        return np.asarray(X[:, self.bit_feature] > self.bit_threshold)
+
+    def checked(self, X: Floats) -> Floats:
+        """Return an encoded matrix as float64. Raises as `bits` does."""
         X = np.asarray(X, dtype=np.float64)
         if X.ndim != 2 or X.shape[1] != self.n_features:
             raise SchemaError(
                 f"got an encoded matrix of shape {X.shape}; the model expects [n, {self.n_features}], one column a feature."
             )
-        self._require_present(X)
-        return np.asarray(X[:, self.bit_feature] > self.bit_threshold)
+        if np.isnan(X.min(initial=np.inf)):  # seldom, and cheaper to ask of all than of some columns
+            self._require_present(X)
+        return X
 
     def _require_present(self, X: Floats) -> None:
         found = self.schema.first_missing(X, self._complete)
@@ -325,13 +331,19 @@ class CircuitModelRuntime:
         model = self.model
         if model.task != "classification" or not model.counts_decide:
             return model.raw_to_prediction(self.predict_raw_encoded(X))
-        parts = [self.circuit.winners(model.bits(part)) for part in _parts(X)]
+        parts = [self.circuit.winners(packed=self._inputs(part), n_rows=len(part)) for part in _parts(X)]
         return model.class_array[np.concatenate(parts)]
 
     def predict_raw_encoded(self, X: Floats) -> Floats:
         """Return the raw scores of an encoded matrix X [n, features]."""
-        counts = np.concatenate([self.circuit.counts(self.model.bits(part)) for part in _parts(X)])
+        counts = np.concatenate(
+            [self.circuit.counts(packed=self._inputs(part), n_rows=len(part)) for part in _parts(X)]
+        )
         return np.asarray(self.model.offset + self.model.scale * counts)
+
+    def _inputs(self, X: Floats) -> Words:
+        model = self.model
+        return self.circuit.pack_above(model.checked(X), model.bit_feature, model.bit_threshold)
 
 
 def _parts(X: Floats) -> list[Floats]:

@@ -44,6 +44,9 @@ class Kernel(Protocol):
     def run(self, work: Work, start: int, stop: int, lanes: int) -> None:
         """Do the part of some work that is in words `start:stop`, `lanes` words at a time."""
 
+    def pack_above(self, x: Any, feature: Any, threshold: Any, out: Words, start: int, stop: int) -> None:
+        """Write words `start:stop` of the bits `x[:, feature] > threshold`."""
+
 
 class CircuitRuntime:
     """A prepared circuit. Made by `prepare`; gives what `Circuit` gives, bit for bit. Threads may share it.
@@ -102,6 +105,21 @@ class CircuitRuntime:
         winner = np.empty(given.n_rows, np.int32)
         self._run(replace(given, winner=winner))
         return winner
+
+    def pack_above(
+        self, X: NDArray[np.float64], feature: NDArray[np.int32], threshold: NDArray[np.float64]
+    ) -> Words:
+        """Return the bits `X[:, feature] > threshold` of rows of numbers as packed inputs, uint64 [bits, w]."""
+        kernel = self._choose(len(X))
+        if kernel is None:
+            return pack_bits((X[:, feature] > threshold).T)
+        x, out = np.ascontiguousarray(X), np.empty((len(feature), word_count(len(X))), np.uint64)
+        in_blocks(
+            lambda start, stop: kernel.pack_above(x, feature, threshold, out, start, stop),
+            out.shape[1],
+            self.n_jobs,
+        )
+        return out
 
     def _given(self, bits: Any = None, packed: Words | None = None, n_rows: int | None = None) -> Work:
         if packed is None:
@@ -168,6 +186,12 @@ class NumbaKernel:
             p.input_wire, p.input_place, p.output_place, MASKS, g.member, g.member_start, g.n_shifts, g.n_planes, index,
             state, octets, tile,
         )  # fmt: skip
+
+    def pack_above(self, x: Any, feature: Any, threshold: Any, out: Words, start: int, stop: int) -> None:
+        """Write words `start:stop` of the bits `x[:, feature] > threshold` (see `Kernel.pack_above`)."""
+        from hardgrad.logic.runtime_numba import pack_above
+
+        pack_above(x, feature, threshold, out, start, stop)
 
 
 def make_kernel(program: Program, groups: Groups, engine: str, *, straight: bool = False) -> Kernel:

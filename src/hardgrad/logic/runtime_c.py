@@ -56,7 +56,8 @@ class CKernel:
     engine = "c"
 
     def __init__(self, program: Program, groups: Groups, *, straight: bool = False) -> None:
-        self._run = _straight_function(program) if straight else _function()
+        library = _straight_library(program) if straight else _library()
+        self._run, self._pack_above = library
         self.lanes: int | None = 64 if straight else None
         used, outputs = len(program.input_wire), len(program.output_place)
         # Gates by themselves have places of their own: outside them, there are inputs and then outputs.
@@ -86,17 +87,24 @@ class CKernel:
             state.ctypes.data + -state.ctypes.data % ALIGNMENT, octets.ctypes.data, tile.ctypes.data,
         )  # fmt: skip
 
+    def pack_above(self, x: Any, feature: Any, threshold: Any, out: Any, start: int, stop: int) -> None:
+        """Write words `start:stop` of the bits `x[:, feature] > threshold` (see `Kernel.pack_above`)."""
+        tile = np.empty(len(feature), np.uint64)
+        self._pack_above(
+            *map(_address, (x, feature, threshold, out)), *x.shape, *out.shape, start, stop, _address(tile)
+        )
+
 
 def _address(array: Any) -> int | None:
     return array.ctypes.data if array.size else None
 
 
 @functools.cache
-def _function() -> Any:
+def _library() -> tuple[Any, Any]:
     return _compiled({}, FLAGS, "hardgrad_circuit")
 
 
-def _straight_function(program: Program) -> Any:
+def _straight_library(program: Program) -> tuple[Any, Any]:
     parts = [
         part.replace("static void", APART, 1) for part in gate_functions(program, "vector", GATES_A_FUNCTION)
     ]
@@ -112,10 +120,14 @@ def _straight_function(program: Program) -> Any:
     return _compiled(headers, (*STRAIGHT_FLAGS, '-DHARDGRAD_GATES="gates.h"'), "hardgrad_gates")
 
 
-def _compiled(headers: dict[str, str], flags: tuple[str, ...], name: str) -> Any:
+def _compiled(headers: dict[str, str], flags: tuple[str, ...], name: str) -> tuple[Any, Any]:
+    """Return the function that runs circuits and the one that packs what is above thresholds."""
     source = (resources.files("hardgrad.logic") / "runtime_kernel.c").read_text(encoding="utf-8")
     library = compile_for(NATIVE, source, flags=flags, name=name, headers=headers)
     function = library["hardgrad_run_circuit"]
     function.argtypes = [ctypes.c_void_p] * 6 + [ctypes.c_int64] * 5 + [ctypes.c_void_p] * 3
     function.restype = None
-    return function
+    pack = library["hardgrad_pack_above"]
+    pack.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_int64] * 6 + [ctypes.c_void_p]
+    pack.restype = None
+    return function, pack

@@ -186,3 +186,21 @@ void hardgrad_run_circuit(const program_t *p, const uint64_t *in, const uint8_t 
             write_counts(p, state, width, 64 * first, n_rows < 64 * stop ? n_rows : 64 * stop, counts, winner);
     }
 }
+
+/* Words start..stop of packed bits [n_bits, words]: whether feature[i] of a row of doubles is above threshold[i]. `tile` has n_bits words. */
+void hardgrad_pack_above(const double *restrict x, const int32_t *restrict feature, const double *restrict threshold,
+                         uint64_t *restrict out, int64_t n_rows, int64_t n_features, int64_t n_bits, int64_t words,
+                         int64_t start, int64_t stop, uint64_t *restrict tile)
+{
+    for (int64_t w = start; w < stop; w++) {
+        const int64_t left = n_rows - 64 * w, count = left < 64 ? left : 64;
+        memset(tile, 0, 8 * (size_t)n_bits);
+        for (int64_t r = 0; r < count; r++) {
+            const double *restrict row = x + (64 * w + r) * n_features;
+            for (int64_t i = 0; i < n_bits; i++)
+                tile[i] |= (uint64_t)(row[feature[i]] > threshold[i]) << r;
+        }
+        for (int64_t i = 0; i < n_bits; i++)
+            out[i * words + w] = tile[i];
+    }
+}

@@ -27,6 +27,20 @@ def pack_tile(rows, count, input_wire, input_place, state, at, octets, tile):
 
 
 @kernel
+def pack_above(x, feature, threshold, out, start, stop):
+    """Write words `start:stop` of packed bits [bits, words]: whether a feature of a row of numbers is above a threshold."""
+    tile = np.empty(len(feature), np.uint64)
+    for w in range(start, stop):
+        tile[:] = 0
+        for r in range(min(64, len(x) - 64 * w)):
+            row, shift = x[64 * w + r], np.uint64(r)
+            for i in range(len(tile)):
+                tile[i] |= np.uint64(row[feature[i]] > threshold[i]) << shift
+        for i in range(len(tile)):
+            out[i, w] = tile[i]
+
+
+@kernel
 def run_gates(gate, left, right, target, masks, state, count):
     """Evaluate every gate on `count` words: c0 ^ c1 a ^ c2 b ^ c3 ab."""
     for g in range(len(gate)):
