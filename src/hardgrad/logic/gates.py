@@ -74,7 +74,7 @@ def soft_table(weight: Tensor, response: str, temperature: Any = 1.0) -> Tensor:
     [0.0, 0.0, 1.0, 1.0]
     """
     if response == "softmax":
-        return torch.softmax(weight / temperature, dim=-1) @ _truth_tables(weight)
+        return torch.softmax(weight / temperature, dim=-1) @ known_tables(weight)
     if response == "sigmoid":
         return torch.sigmoid(weight / temperature)
     table = 0.5 + 0.5 * torch.sin(weight)
@@ -95,7 +95,7 @@ def _is_one(temperature: Any) -> bool:
 def hard_table(weight: Tensor, response: str) -> Tensor:
     """Return the exact tables, of zeros and ones: the most likely gate ("softmax"), or a one where the entry is at least 1/2."""
     if response == "softmax":
-        return _truth_tables(weight)[weight.argmax(dim=-1)]
+        return known_tables(weight)[weight.argmax(dim=-1)]
     return (soft_table(weight, response) >= 0.5).to(weight.dtype)
 
 
@@ -126,7 +126,7 @@ def input_wise_to_softmax(weight: Tensor, response: str = "sine") -> Tensor:
     """
     check_choice("input_wise_to_softmax", "response", response, RESPONSES[:2])
     table = soft_table(weight, response).clamp(NEAREST_TO_CERTAIN, 1.0 - NEAREST_TO_CERTAIN)
-    ones = _truth_tables(weight)
+    ones = known_tables(weight)
     return table.log() @ ones.T + (-table).log1p() @ (1.0 - ones).T
 
 
@@ -136,5 +136,6 @@ def table_words(table: Tensor) -> np.ndarray:
     return np.asarray(bits.astype(np.uint64) @ (np.uint64(1) << np.arange(bits.shape[-1], dtype=np.uint64)))
 
 
-def _truth_tables(like: Tensor) -> Tensor:
+def known_tables(like: Tensor) -> Tensor:
+    """Return the tables of the sixteen gates, [16, 4], in the dtype and on the device of another tensor."""
     return torch.as_tensor(TRUTH_TABLES.copy(), dtype=like.dtype, device=like.device)

@@ -17,7 +17,7 @@ from hardgrad.gradients.families import waiting_times
 from hardgrad.logic.circuit import Circuit
 from hardgrad.logic.gate_evaluation import blend
 from hardgrad.logic.gate_ids import TRUTH_TABLES, Gate, gate_of_word
-from hardgrad.logic.gates import hard_table, soft_table, table_words
+from hardgrad.logic.gates import hard_table, known_tables, soft_table, table_words
 from hardgrad.logic.search_readout import Candidates
 from hardgrad.logic.truth_tables import TruthTable
 
@@ -108,7 +108,7 @@ class SearchNetwork(nn.Module):
 
     def _table(self, layer: int, mode: Mode) -> Tensor:
         if self.gate == "nand":
-            return torch.as_tensor(TRUTH_TABLES[Gate.NAND], dtype=self.outputs.dtype).to(self.outputs.device)
+            return known_tables(self.outputs)[Gate.NAND]
         soft, exact = soft_table(self.tables[layer], "sine"), hard_table(self.tables[layer], "sine")
         return {"soft": soft, "hard": exact, "st": straight_through(exact, soft)}[mode]
 
