@@ -39,6 +39,25 @@ def test_engines_give_the_same_bits(engine, seed):
     np.testing.assert_array_equal(runtime.evaluate_packed(packed), circuit.evaluate_packed(packed))
 
 
+@pytest.mark.parametrize("engine", ["numpy", *ENGINES])
+def test_outputs_are_written_where_they_are_wanted(engine):
+    circuit = layered_circuit(1, 20, [70, 33])
+    packed = pack_bits(random_rows(5, 700, 20).T)
+    out = np.full((33, packed.shape[1]), 7, np.uint64)
+    assert prepare(circuit, engine).evaluate_packed(packed, out=out) is out
+    np.testing.assert_array_equal(out, circuit.evaluate_packed(packed))
+
+
+@pytest.mark.parametrize(
+    "out", [np.empty((33, 10), np.uint64), np.empty((33, 11), np.int64), np.empty((11, 33), np.uint64).T]
+)
+def test_outputs_are_not_written_where_they_do_not_fit(out):
+    circuit = layered_circuit(1, 20, [70, 33])
+    packed = pack_bits(random_rows(5, 700, 20).T)
+    with pytest.raises(DataError, match=r"expected contiguous uint64 \[33, 11\]"):
+        prepare(circuit).evaluate_packed(packed, out=out)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("heaviest", [1, 5, 1000])
 @pytest.mark.parametrize("n_groups", [1, 3, 10])

@@ -109,7 +109,8 @@ def roofline(circuit: Circuit, engine: str = "auto", *, n_jobs: int | None = 1) 
     runtime = prepare(circuit, chosen, n_jobs=n_jobs)
     words = 16 * BLOCK_WORDS[-1]
     packed = np.random.default_rng(0).integers(0, 1 << 64, (circuit.n_inputs, words), np.uint64)
-    seconds = shortest_seconds(lambda: runtime.evaluate_packed(packed))
+    out = np.empty((circuit.n_outputs, words), np.uint64)
+    seconds = shortest_seconds(lambda: runtime.evaluate_packed(packed, out=out))
     rows = WORD_BITS * words / seconds
     small = _bytes_per_second(1 << 14)
     large = _bytes_per_second(8 * block_words(circuit.program, words) * circuit.program.n_places)

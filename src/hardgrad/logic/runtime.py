@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.bit_words import WORD_BITS, pack_bits, unpack_bits, word_count
-from hardgrad.core.errors import ExportError, ParameterError
+from hardgrad.core.errors import DataError, ExportError, ParameterError
 from hardgrad.core.threads import effective_jobs, in_blocks
 from hardgrad.logic.circuit import Bits, Circuit, Words
 from hardgrad.logic.counting import Groups, count_outputs, make_groups
@@ -81,10 +81,27 @@ class CircuitRuntime:
         self._run(replace(given, out=out))
         return unpack_bits(out, given.n_rows).T
 
-    def evaluate_packed(self, words: Words) -> Words:
-        """Return packed outputs [outputs, w] of packed inputs [inputs, w] (see `Circuit.evaluate_packed`)."""
+    def evaluate_packed(self, words: Words, *, out: Words | None = None) -> Words:
+        """Return packed outputs, uint64 [outputs, w], of packed inputs [inputs, w] (see `Circuit.evaluate_packed`).
+
+        Parameters
+        ----------
+        words : uint64 [inputs, w].
+        out : where the outputs are written, contiguous. Calls that share it are spared new memory, which takes a small circuit longer than
+            its gates.
+
+        Raises
+        ------
+        DataError : arrays of another shape or type.
+        """
         given = self._given(packed=words)
-        out = np.empty((self.circuit.n_outputs, words.shape[1]), np.uint64)
+        shape = (self.circuit.n_outputs, words.shape[1])
+        if out is None:
+            out = np.empty(shape, np.uint64)
+        elif out.shape != shape or out.dtype != np.uint64 or not out.flags.c_contiguous:
+            raise DataError(
+                f"the circuit got out of {out.dtype} with shape {out.shape}; expected contiguous uint64 {list(shape)}."
+            )
         self._run(replace(given, out=out))
         return out
 
