@@ -72,7 +72,8 @@ def picture(circuit: Circuit, *, style: str = "") -> str:
     gates = np.flatnonzero(live[circuit.n_inputs :])
     if len(gates) > MOST_DRAWN:
         raise ExportError(
-            f"a picture of {len(gates):,} gates cannot be read; at most {MOST_DRAWN}. Simplify it, or draw a part."
+            f"a picture of {len(gates):,} gates cannot be read; at most {MOST_DRAWN}. Simplify it, or draw "
+            "what some outputs need: hardgrad.logic.circuit_drawing.first_outputs(circuit)."
         )
     places, ends, size = _layout(circuit, live)
     lines = [
@@ -174,8 +175,9 @@ def _columns(circuit: Circuit, live: Any) -> list[list[int]]:
 
 def _width_of(labels: Sequence[str]) -> float:
     """Width of the boxes of a column around these labels, which are cut where they are longer than a box may be."""
-    widest = max((text_width(label, size=FONT_SIZE) for label in labels), default=0.0)
-    return max(min(widest, MOST_LABEL) + 2 * PADDING, GATE_WIDTH)
+    shown = (_shown(label, MOST_LABEL) for label in labels)
+    widest = max((text_width(label, size=FONT_SIZE) for label in shown), default=0.0)
+    return max(widest + 2 * PADDING, GATE_WIDTH)
 
 
 def _operands(circuit: Circuit, wire: int) -> list[tuple[int, float]]:
@@ -193,7 +195,7 @@ def _wire(start: Place, end: Place, side: float) -> str:
 
 def _box(place: Place, label: str, kind: str) -> str:
     x, y, width = place.x, place.y, place.width
-    shown = html.escape(_shown(label, width - 2 * PADDING))
+    shown = html.escape(_shown(label, width - 2 * PADDING + 1e-6))  # a sum of floats may fall short of its parts
     text = f'<text x="{x + width / 2:g}" y="{y + 14:g}" text-anchor="middle">{shown}</text>'
     title = f"<title>{html.escape(label)}</title>"
     return f'<g class="{kind}">{title}<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{HEIGHT:g}" rx="4"/>{text}</g>'
