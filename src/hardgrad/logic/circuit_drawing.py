@@ -195,7 +195,9 @@ def _wire(start: Place, end: Place, side: float) -> str:
 
 def _box(place: Place, label: str, kind: str) -> str:
     x, y, width = place.x, place.y, place.width
-    shown = html.escape(_shown(label, width - 2 * PADDING + 1e-6))  # a sum of floats may fall short of its parts
+    shown = html.escape(
+        _shown(label, width - 2 * PADDING + 1e-6)
+    )  # a sum of floats may fall short of its parts
     text = f'<text x="{x + width / 2:g}" y="{y + 14:g}" text-anchor="middle">{shown}</text>'
     title = f"<title>{html.escape(label)}</title>"
     return f'<g class="{kind}">{title}<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{HEIGHT:g}" rx="4"/>{text}</g>'
