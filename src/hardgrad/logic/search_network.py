@@ -108,7 +108,7 @@ class SearchNetwork(nn.Module):
 
     def _table(self, layer: int, mode: Mode) -> Tensor:
         if self.gate == "nand":
-            return torch.as_tensor(TRUTH_TABLES[Gate.NAND], dtype=self.outputs.dtype).to(self.outputs.device)
+            return self.outputs.new_tensor(TRUTH_TABLES[Gate.NAND].tolist())
         soft, exact = soft_table(self.tables[layer], "sine"), hard_table(self.tables[layer], "sine")
         return {"soft": soft, "hard": exact, "st": straight_through(exact, soft)}[mode]
 
@@ -167,7 +167,7 @@ class SearchNetwork(nn.Module):
     # --- the hard side -------------------------------------------------------------------------------------------------------
     @torch.no_grad()
     def candidates(self, table: TruthTable) -> Candidates:
-        """Return the exact circuits as they are now, one a restart; their outputs are found by the table."""
+        """Return the exact circuits as they are now, one a restart; their outputs are found by the table among the open wires."""
         left, right, gates = [], [], []
         for k, width in enumerate(self.layers):
             scores = self.wiring[k].masked_fill(~self.open[:, None, : self.first[k]], -torch.inf)
@@ -180,4 +180,4 @@ class SearchNetwork(nn.Module):
                 words = table_words(hard_table(self.tables[k], "sine"))
                 gates.append(_GATE_OF_WORD[words])
         ids, a, b = (np.concatenate(parts, axis=1) for parts in (gates, left, right))
-        return Candidates(ids, a, b, self.layers, table)
+        return Candidates(ids, a, b, self.layers, table, self.open[:, self.n_inputs :].cpu().numpy())
