@@ -299,7 +299,7 @@ class Circuit(Artifact, kind="circuit"):
     def from_truth_table(
         cls, table: Any, *, input_names: Sequence[str] = (), output_names: Sequence[str] = ()
     ) -> Circuit:
-        """Return a circuit of a truth table [2**inputs] or [2**inputs, outputs] (see `hardgrad.logic.circuit_build`)."""
+        """Return a circuit of a truth table, bits or a `TruthTable` (see `hardgrad.logic.circuit_build`)."""
         from hardgrad.logic.circuit_build import from_truth_table
 
         return from_truth_table(table, input_names=input_names, output_names=output_names)

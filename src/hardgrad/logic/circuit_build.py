@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hardgrad.core.errors import ParameterError
+from hardgrad.logic.boolean_functions import HasTruthTable
 from hardgrad.logic.circuit import MAX_TABLE_INPUTS, Circuit
 from hardgrad.logic.gate_ids import Gate
 from hardgrad.logic.program import SWAPPED
@@ -215,7 +216,8 @@ def from_truth_table(
 
     Parameters
     ----------
-    table : bits [2**inputs] or [2**inputs, outputs], input 0 changing slowest.
+    table : bits [2**inputs] or [2**inputs, outputs], input 0 changing slowest; or anything that has a `truth_table()`, as a `TruthTable`
+        (where what does not matter is taken as it stands), a circuit or a task, whose names are taken over where it has any.
     input_names, output_names : of the circuit.
 
     Raises
@@ -227,6 +229,10 @@ def from_truth_table(
     >>> from_truth_table([0, 1, 1, 0])
     Circuit(2 inputs, 1 gates, 1 outputs, depth 1)
     """
+    if isinstance(table, HasTruthTable):
+        input_names = input_names or getattr(table, "input_names", ())
+        output_names = output_names or getattr(table, "output_names", ())
+        table = table.truth_table()
     array = np.asarray(table)
     rows = array.shape[0] if array.ndim in (1, 2) else 0
     inputs = rows.bit_length() - 1

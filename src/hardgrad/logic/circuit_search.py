@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -174,13 +175,15 @@ class CircuitSearch:
         if (
             not self.layers
             or min(whole) < 1
-            or not min(positive) > 0
-            or not min(self.noise, self.prior_strength) >= 0
+            or len(self.temperature) != 2
+            or not all(0 < value < math.inf for value in positive)
+            or not all(0 <= value < math.inf for value in (self.noise, self.prior_strength))
         ):
             raise ParameterError(
                 f"CircuitSearch() got layers={self.layers}, n_restarts={self.n_restarts}, n_steps={self.n_steps}, "
                 f"check_every={self.check_every}, temperature={self.temperature}, learning_rate={self.learning_rate}, noise={self.noise}, "
-                f"prior_strength={self.prior_strength}; expected at least one gate a layer and 1 of each, positive numbers, and 0 or more."
+                f"prior_strength={self.prior_strength}; expected at least one gate a layer and 1 of each, two temperatures and a rate that "
+                "are positive, and 0 or more."
             )
 
     def search(self, table: Any) -> SearchResult:
@@ -201,12 +204,16 @@ class CircuitSearch:
         if not wanted.n_inputs:
             raise DataError("a search needs a table of at least one input; a constant needs no search.")
         proposals = list(self.prior(wanted, self.n_restarts, self.random_state)) if self.prior else []
-        exact = [finished(one, self.gate) for one in proposals if self._is_answer(one, wanted)]
+        proposals = proposals[: self.n_restarts]
+        names = wanted.input_names, wanted.output_names
+        exact = [
+            finished(one, self.gate).with_names(*names) for one in proposals if self._is_answer(one, wanted)
+        ]
         known = min(exact, key=lambda one: one.n_gates) if exact else None
         if known is not None and self.until == "first":
             gap = GapReport("mean_squared_error", 0.0, 0.0, 1.0, 0.0, rows=wanted.n_bits)
             return SearchResult(SearchOutcome.EXACT, known, 0, 0, len(exact) / self.n_restarts, gap, ())
-        arrays = train(_SearchTask, (self, wanted, proposals[: self.n_restarts]), Hardware(self.device))
+        arrays = train(_SearchTask, (self, wanted, proposals), Hardware(self.device))
         return self._result(arrays, wanted, known)
 
     def _is_answer(self, circuit: Circuit, table: TruthTable) -> bool:
@@ -217,8 +224,10 @@ class CircuitSearch:
     def _result(
         self, arrays: dict[str, NDArray[Any]], table: TruthTable, known: Circuit | None
     ) -> SearchResult:
-        gates, left, right = arrays["best"][:, None]
-        candidates = Candidates(gates.astype(np.uint8), left, right, self.layers, table)
+        gates, left, right, usable = arrays["best"][:, None]
+        candidates = Candidates(
+            gates.astype(np.uint8), left, right, tuple(self.layers), table, usable.astype(bool)
+        )
         circuit = finished(candidates.circuit(0), self.gate)
         first, distance, _, soft, agreement, worst, checks = arrays["figures"].tolist()
         if known is not None:
@@ -244,6 +253,11 @@ def finished(circuit: Circuit, gate: SearchGate) -> Circuit:
     return circuit.simplify() if gate == "lut2" else circuit
 
 
+def circuit_key(circuit: Circuit) -> bytes:
+    """Return bytes that two circuits of as many inputs and outputs have in common iff their arrays are equal."""
+    return b"".join(part.tobytes() for part in (circuit.gates, circuit.left, circuit.right, circuit.outputs))
+
+
 class _SearchTask(TrainingTask):
     """All restarts of a search as one training; it ends at the first exact circuit where that is wanted.
 
@@ -267,12 +281,12 @@ class _SearchTask(TrainingTask):
             torch.from_numpy(bits.T).to(self.rows.dtype) for bits in (table.outputs, table.care)
         )
         self.tau = Schedule.exponential(*plan.temperature)
-        self.best = torch.zeros(3, sum(plan.layers), dtype=torch.int64)
+        self.best = torch.zeros(4, sum(plan.layers), dtype=torch.int64)
         self.figures = torch.tensor([-1.0, torch.inf, torch.inf, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
         self.solved = torch.zeros(plan.n_restarts, dtype=torch.bool)
         self.history = torch.zeros(plan.n_steps // plan.check_every + 2, 6, dtype=torch.float64)
         self._known_sizes: dict[bytes, int] = {}
-        begun = [(one.gates.tobytes(), one.left.tobytes(), one.right.tobytes()) for one in proposals]
+        begun = [circuit_key(one) for one in proposals]
         self.key = f"circuit-search-{fingerprint(table.outputs, table.care, {**vars(plan), 'prior': begun})}"
         self._check(0)
 
@@ -342,8 +356,9 @@ class _SearchTask(TrainingTask):
     def _remember(
         self, candidates: Candidates, restart: int, size: float, soft: Tensor, error: float
     ) -> None:
-        arrays = (candidates.gates, candidates.left, candidates.right)
-        self.best.copy_(torch.from_numpy(np.stack([one[restart] for one in arrays]).astype(np.int64)))
+        arrays = (candidates.gates, candidates.left, candidates.right, candidates.usable)
+        rows = np.stack([one[restart] for one in arrays if one is not None])
+        self.best.copy_(torch.from_numpy(rows.astype(np.int64)))
         bits = candidates.circuit(restart).truth_table()
         apart = np.abs(soft.double().numpy().T - bits)[self.table.care]
         worst = float(apart.max(initial=0.0))
@@ -355,9 +370,7 @@ class _SearchTask(TrainingTask):
     def _size(self, candidates: Candidates, restart: int) -> int:
         """Gates of an exact circuit once it is finished; circuits stay the same for many checks."""
         circuit = candidates.circuit(restart)
-        key = b"".join(
-            part.tobytes() for part in (circuit.gates, circuit.left, circuit.right, circuit.outputs)
-        )
+        key = circuit_key(circuit)
         if key not in self._known_sizes:
             self._known_sizes[key] = finished(circuit, self.plan.gate).n_gates
         return self._known_sizes[key]

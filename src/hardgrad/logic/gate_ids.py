@@ -52,7 +52,7 @@ def truth_rows(fan_in: int) -> NDArray[np.uint8]:
     >>> truth_rows(2).tolist()
     [[0, 0], [0, 1], [1, 0], [1, 1]]
     """
-    return np.indices((2,) * fan_in, dtype=np.uint8).reshape(fan_in, -1).T.copy()
+    return np.indices((2,) * fan_in, dtype=np.uint8).reshape(fan_in, 2**fan_in).T.copy()
 
 
 def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -167,7 +167,7 @@ class SearchNetwork(nn.Module):
     # --- the hard side -------------------------------------------------------------------------------------------------------
     @torch.no_grad()
     def candidates(self, table: TruthTable) -> Candidates:
-        """Return the exact circuits as they are now, one a restart; their outputs are found by the table."""
+        """Return the exact circuits as they are now, one a restart; their outputs are found by the table among the open wires."""
         left, right, gates = [], [], []
         for k, width in enumerate(self.layers):
             scores = self.wiring[k].masked_fill(~self.open[:, None, : self.first[k]], -torch.inf)
@@ -180,4 +180,4 @@ class SearchNetwork(nn.Module):
                 words = table_words(hard_table(self.tables[k], "sine"))
                 gates.append(_GATE_OF_WORD[words])
         ids, a, b = (np.concatenate(parts, axis=1) for parts in (gates, left, right))
-        return Candidates(ids, a, b, self.layers, table)
+        return Candidates(ids, a, b, self.layers, table, self.open[:, self.n_inputs :].cpu().numpy())

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.logic.circuit import Circuit, all_inputs
+from hardgrad.logic.circuit import Bits, Circuit, all_inputs
 from hardgrad.logic.gate_ids import Gate
 from hardgrad.logic.lut import CircuitWriter
 from hardgrad.logic.program import MASKS, live_wires
@@ -30,6 +30,7 @@ class Candidates:
     gates : uint8 [restarts, gates]; left, right : int64 [restarts, gates], wires before the gate's own.
     layers : gates of each layer; a gate reads inputs and gates of earlier layers.
     table : what the circuits shall do.
+    usable : bool [restarts, gates], the gates that an output may be read from; None for all of them.
     """
 
     gates: NDArray[np.uint8]
@@ -37,6 +38,7 @@ class Candidates:
     right: Ints
     layers: tuple[int, ...]
     table: TruthTable
+    usable: Bits | None = None
 
     @cached_property
     def differences(self) -> Ints:
@@ -66,6 +68,11 @@ class Candidates:
         """The wire that is nearest to each output, complemented from `wires` on, and its distance, [restarts, outputs] both."""
         straight = self.differences
         both = np.concatenate([straight, self.table.care.sum(axis=0) - straight], axis=1)
+        if self.usable is not None:
+            first = self.table.n_inputs
+            closed = np.zeros(straight.shape[:2], bool)
+            closed[:, first : first + self.usable.shape[1]] = ~self.usable
+            both[np.tile(closed, 2)] = self.table.outputs.size + 1  # further than any wire
         wire = both.argmin(axis=1)
         return wire, np.take_along_axis(both, wire[:, None], axis=1)[:, 0]
 
@@ -79,23 +86,34 @@ class Candidates:
         writer = CircuitWriter(self.table.n_inputs)
         writer.add(self.gates[restart], *(side[restart].astype(np.int32) for side in (self.left, self.right)))
         constant = writer.n_wires
-        outputs = []
+        made: dict[int, int] = {}  # outputs may share a wire that is added
         for wire in self._best[0][restart].tolist():
-            complemented, wire = divmod(wire, constant + 1)
-            if wire == constant:
-                outputs.append(int(writer.add_constant(bool(complemented))))
-            elif complemented:
-                source = np.array(wire, np.int32)
-                outputs.append(int(writer.add(self._inverter, source, source)))
+            complemented, source = divmod(wire, constant + 1)
+            if wire in made:
+                continue
+            if source == constant:
+                made[wire] = self._constant(writer, bool(complemented))
             else:
-                outputs.append(wire)
+                made[wire] = self._complement(writer, source) if complemented else source
+        outputs = [made[wire] for wire in self._best[0][restart].tolist()]
         names = self.table.input_names, self.table.output_names
         return _live_part(writer.circuit(np.array(outputs, np.int32), *names))
 
-    @property
-    def _inverter(self) -> Gate:
-        """The gate that complements what it reads twice; where all gates are NANDs, it is one."""
-        return Gate.NAND if (self.gates == Gate.NAND).all() else Gate.NOT_A
+    @cached_property
+    def _of_nands(self) -> bool:
+        """Whether all gates are NANDs; then those that are added for outputs are, too."""
+        return bool((self.gates == Gate.NAND).all())
+
+    def _complement(self, writer: CircuitWriter, wire: int) -> int:
+        source = np.array(wire, np.int32)
+        return int(writer.add(Gate.NAND if self._of_nands else Gate.NOT_A, source, source))
+
+    def _constant(self, writer: CircuitWriter, value: bool) -> int:
+        if not self._of_nands:
+            return int(writer.add_constant(value))
+        first = np.zeros((), np.int32)
+        one = int(writer.add(Gate.NAND, first, np.array(self._complement(writer, 0), np.int32)))
+        return one if value else self._complement(writer, one)
 
 
 def _live_part(circuit: Circuit) -> Circuit:

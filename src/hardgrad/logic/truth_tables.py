@@ -16,7 +16,7 @@ import numpy as np
 from hardgrad.core.bit_words import pack_bits
 from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.logic.boolean_functions import HasTruthTable
-from hardgrad.logic.circuit import MAX_TABLE_INPUTS, Bits, Circuit, Words, check_bits
+from hardgrad.logic.circuit import MAX_TABLE_INPUTS, Bits, Circuit, Words
 from hardgrad.logic.gate_ids import truth_rows
 
 MOST_CLASS_INPUTS = 5
@@ -36,7 +36,8 @@ class TruthTable:
 
     Raises
     ------
-    ParameterError : a length that is no power of two, more than 20 inputs, values other than 0 and 1, a mask of another shape.
+    ParameterError : a length that is no power of two, more than 20 inputs, values other than 0 and 1, a mask of another shape, names that
+        are empty, equal, or not as many as bits.
 
     Examples
     --------
@@ -50,6 +51,30 @@ class TruthTable:
     input_names: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for what, array in (("outputs", self.outputs), ("care", self.care)):
+            if not isinstance(array, np.ndarray) or array.dtype != np.bool_ or array.ndim != 2:
+                raise ParameterError(
+                    f"TruthTable() got {what} that are no Booleans [2**inputs, outputs]. Use TruthTable.of()."
+                )
+        rows = len(self.outputs)
+        if not self.outputs.size or rows & (rows - 1) or rows > 1 << MAX_TABLE_INPUTS:
+            raise ParameterError(
+                f"got a truth table of shape {self.outputs.shape}; expected [2**inputs, outputs], at most {MAX_TABLE_INPUTS} inputs."
+            )
+        if self.care.shape != self.outputs.shape:
+            raise ParameterError(
+                f"got a care mask of shape {self.care.shape} for outputs of shape {self.outputs.shape}."
+            )
+        for what, names, count in (
+            ("input", self.input_names, self.n_inputs),
+            ("output", self.output_names, self.n_outputs),
+        ):
+            if names and (len(names) != count or len(set(names)) < count or not all(names)):
+                raise ParameterError(
+                    f"got {what} names {names} for {count} {what}s; expected a different one, not empty, for each, or none."
+                )
+
     @classmethod
     def of(
         cls,
@@ -59,25 +84,23 @@ class TruthTable:
         input_names: Sequence[str] = (),
         output_names: Sequence[str] = (),
     ) -> Self:
-        """Return the table of bits [2**inputs] or [2**inputs, outputs], of a circuit, or of a task.
+        """Return the table of bits [2**inputs] or [2**inputs, outputs], of a circuit, of a task, or of another table.
 
         Parameters
         ----------
-        table : Booleans, or numbers that are 0 or 1; or anything that has a `truth_table()`.
-        care : the same shape, False (or 0) where the output does not matter.
+        table : Booleans, or numbers that are 0 or 1; or anything that has a `truth_table()`, whose names are taken over where it has any.
+        care : the same shape, False (or 0) where the output does not matter; None where all of them matter, or as in another table.
         input_names, output_names : of the bits.
         """
         array = _bits(table.truth_table() if isinstance(table, HasTruthTable) else table, "truth table")
-        rows = len(array)
-        if rows < 1 or rows & (rows - 1) or rows > 1 << MAX_TABLE_INPUTS:
-            raise ParameterError(
-                f"got a truth table of shape {np.shape(table)}; expected [2**inputs] or [2**inputs, outputs], at most "
-                f"{MAX_TABLE_INPUTS} inputs."
-            )
+        if care is None and isinstance(table, TruthTable):
+            care = table.care
         mask = np.ones_like(array) if care is None else _bits(care, "care mask")
-        if mask.shape != array.shape:
-            raise ParameterError(f"got a care mask of shape {mask.shape} for outputs of shape {array.shape}.")
-        return cls(array, mask, tuple(input_names), tuple(output_names))
+        names = (
+            input_names or getattr(table, "input_names", ()),
+            output_names or getattr(table, "output_names", ()),
+        )
+        return cls(array, mask, *map(tuple, names))
 
     @classmethod
     def from_callable(
@@ -165,9 +188,7 @@ class TruthTable:
 
     def circuit(self) -> Circuit:
         """Return a circuit made straight from the table, as a decision diagram (see `Circuit.from_truth_table`)."""
-        return Circuit.from_truth_table(
-            self.outputs, input_names=self.input_names, output_names=self.output_names
-        )
+        return Circuit.from_truth_table(self)
 
     def __repr__(self) -> str:
         free = self.care.size - self.n_bits
@@ -222,7 +243,7 @@ def npn_class(table: Any) -> Bits:
         raise ParameterError(
             f"npn_class() got tables of shape {array.shape}; expected [..., 2**inputs], at most {MOST_CLASS_INPUTS} inputs."
         )
-    bits = check_bits(array.reshape(-1, rows), rows, "npn_class()")
+    bits = _bits(array.reshape(-1, rows), "table in npn_class()")
     place = np.uint64(1) << np.arange(rows, dtype=np.uint64)[::-1]
     least = np.full(len(bits), ~np.uint64(0))
     for order in permutations(range(inputs)):
@@ -251,23 +272,30 @@ def _read_csv(
 ) -> tuple[Bits, Bits, tuple[str, ...], tuple[str, ...]]:
     if unlisted not in ("error", "dont_care"):
         raise ParameterError(f"from_csv() got unlisted={unlisted!r}; expected 'error' or 'dont_care'.")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = [row for row in csv.reader(file) if row]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as CSV in UTF-8 ({error}).") from error
     if not lines:
         raise DataError(f"{path} is empty; expected a header and rows of bits.")
-    header = [name.strip() for name in lines[0]]
-    given = header[len(header) - outputs :] if isinstance(outputs, int) else list(outputs)
-    unknown = sorted(set(given) - set(header))
-    if unknown or not given or len(set(header)) < len(header) or len(given) > len(header):
+    header = [name.strip() for name in lines[0][1]]
+    if isinstance(outputs, int):
+        given = header[len(header) - outputs :] if 0 < outputs <= len(header) else []
+    else:
+        given = [outputs] if isinstance(outputs, str) else list(outputs)
+    different = len(set(header)) == len(header) and len(set(given)) == len(given)
+    if not given or not set(given) <= set(header) or not different or not all(header):
         raise DataError(
-            f"{path} has columns {header}; expected different names, and outputs={outputs!r} among them."
+            f"{path} has columns {header}; expected different names, none of them empty, and outputs={outputs!r} among them."
         )
     names = [name for name in header if name not in given]
     if len(names) > MAX_TABLE_INPUTS:
         raise DataError(f"{path} has {len(names)} input columns; at most {MAX_TABLE_INPUTS}.")
     table, care = np.zeros((2, 1 << len(names), len(given)), bool)
     seen = np.zeros(len(table), bool)
-    for number, cells in enumerate(lines[1:], 2):
+    for number, cells in lines[1:]:
         where = f"{path}, line {number}"
         if len(cells) != len(header):
             raise DataError(f"{where}: {len(cells)} cells; expected {len(header)}.")
