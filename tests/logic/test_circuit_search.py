@@ -232,7 +232,7 @@ def test_a_closed_wire_is_never_read():
 
 def adders(**options):
     return CircuitSearch(
-        **{"layers": (8, 8, 8), "n_restarts": 8, "n_steps": 150, "check_every": 10} | options
+        **{"layers": (8, 8, 8), "n_restarts": 32, "n_steps": 150, "check_every": 10} | options
     )
 
 
