@@ -266,7 +266,7 @@ def test_same_seed_same_bits():
 @pytest.mark.parametrize("gate", ["lut2", "nand"])
 def test_the_smallest_is_never_larger_than_the_first(gate):
     table = XOR if gate == "nand" else ADDER
-    options = {"gate": gate, "n_steps": 100}
+    options = {"gate": gate, "n_steps": 100, "n_restarts": 32}
     first, smallest = (adders(until=until, **options).search(table) for until in ("first", "smallest"))
     assert first.exact and smallest.exact and smallest.first_exact == first.first_exact
     assert smallest.circuit.n_gates <= first.circuit.n_gates
@@ -405,7 +405,8 @@ def test_fewer_proposals_than_restarts_and_more():
 def test_a_near_proposal_saves_steps():
     near = Circuit.from_expression("c = (x & y) | (z & (x | y)); s = x ^ y")
     alone, guided = (
-        adders(check_every=2, prior=prior).search(ADDER) for prior in (None, lambda *_: [near] * 8)
+        adders(check_every=2, n_restarts=32, prior=prior).search(ADDER)
+        for prior in (None, lambda *_: [near] * 32)
     )
     assert guided.exact and guided.first_exact < alone.first_exact
 
