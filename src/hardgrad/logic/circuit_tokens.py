@@ -102,7 +102,9 @@ class TableEncoder(nn.Module):
         cube = signs.unflatten(-1, (2,) * self.n_inputs)
         first, second = torch.triu_indices(4, 4, 1)
         for i, j in self.pairs:
-            parts = cube.movedim((2 + i, 2 + j), (2, 3)).flatten(2, 3).flatten(3)  # [B, outputs, 4, rows / 4]
+            parts = cube.movedim((2 + i, 2 + j), (2, 3)).reshape(
+                *signs.shape[:2], 4, -1
+            )  # [B, outputs, 4, rows / 4]
             agreement = (parts[:, :, first] * parts[:, :, second]).mean(dim=-1)
             seen += [agreement, (agreement.abs() == 1).to(agreement.dtype)]
         vectors: Tensor = self.layers(torch.cat(seen, dim=-1).flatten(1))
