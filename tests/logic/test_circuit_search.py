@@ -276,10 +276,11 @@ def test_the_smallest_is_never_larger_than_the_first(gate):
 
 
 @pytest.mark.parametrize("until", ["first", "smallest"])
-def test_an_interrupted_search_goes_on_to_the_same_bits(tmp_path, until):
+def test_an_interrupted_search_goes_on_to_the_same_bits(tmp_path, monkeypatch, until):
+    monkeypatch.setattr("hardgrad.train.loop.SAVE_EVERY", 10)
     # Six inputs and three gates: no exact circuit, so that all steps are taken.
     hard = TruthTable.of(random_circuit(5, inputs=6, gates=40, outputs=3))
-    search = CircuitSearch(layers=(2, 1), n_restarts=2, n_steps=160, check_every=20, until=until)
+    search = CircuitSearch(layers=(2, 1), n_restarts=2, n_steps=36, check_every=4, until=until)
     expected = search.search(hard)
     assert not expected.exact and expected.first_exact is None and expected.bits_distance > 0
     assert str(expected.verdict) == "out of steps" and "wrong bits" in str(expected)
@@ -295,7 +296,9 @@ def test_an_interrupted_search_goes_on_to_the_same_bits(tmp_path, until):
         events = []
         with listen(events.append):
             resumed = search.search(hard)
-        assert min(event.fraction for event in events) > 100 / 160  # it went on from step 100
+        assert [event.fraction for event in events] == [
+            step / 36 for step in range(21, 37)
+        ]  # from step 20 on
         again = search.search(hard)  # what is finished is read back
     for one in (resumed, again):
         assert same(one.circuit, expected.circuit)

@@ -108,8 +108,9 @@ class CircuitGenerator:
         Raises
         ------
         DataError : circuits of other inputs, outputs or sizes than the tokenizer's.
+        ParameterError : the tokenizer has learned nothing yet.
         """
-        sizes = self.tokenizer.sizes_
+        sizes = self.tokenizer.sizes
         graphs = CircuitGraphs.of(circuits, sizes.max_gates)
         self.tokenizer.encode(graphs.rows(np.arange(1)))  # says what does not fit
         network: GeneratorNetwork = self.plan.build(lambda: GeneratorNetwork(sizes))
@@ -119,6 +120,7 @@ class CircuitGenerator:
             lambda batch, rng: self._loss(network, batch, rng),
             self.plan,
             "circuit generator",
+            self.tokenizer.network_,
         )
         self.network_ = network
         return self
@@ -144,8 +146,13 @@ class CircuitGenerator:
         Raises
         ------
         DataError : a table of another shape.
+        ParameterError : a count below 1, or nothing was learned yet.
         """
-        sizes = self.tokenizer.sizes_
+        if not hasattr(self, "network_"):
+            raise ParameterError("the CircuitGenerator has learned nothing yet; call fit() first.")
+        if count < 1:
+            raise ParameterError(f"CircuitGenerator got count={count}; expected at least 1.")
+        sizes = self.tokenizer.sizes
         if (table.n_inputs, table.n_outputs) != (sizes.n_inputs, sizes.n_outputs):
             raise DataError(
                 f"the generator learned circuits of {sizes.n_inputs} inputs and {sizes.n_outputs} outputs; got a table of "

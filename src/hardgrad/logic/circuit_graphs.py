@@ -30,6 +30,10 @@ _NOT_A = np.array([gate >> 2 & 3 | gate << 2 & 12 for gate in range(16)])
 _NOT_B = np.array([gate >> 1 & 5 | gate << 1 & 10 for gate in range(16)])
 BATCH = 1 << 14
 MOST_BATCHES = 200
+MOST_IDLE_BATCHES = 20
+"""Batches in a row without a new function; then there are hardly more of them."""
+MOST_INPUTS = 6
+"""Inputs of circuits whose tables fit in a word."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +83,9 @@ class CircuitGraphs:
         return cls(kinds, operands, np.stack([circuit.truth_table() for circuit in circuits]), n_inputs)
 
     @classmethod
-    def computed(cls, kinds: Ints, operands: Ints, n_inputs: int) -> Self:
+    def computed(cls, kinds: Ints, operands: Ints, n_inputs: int, n_outputs: int) -> Self:
         """Return circuits of at most 6 inputs whose tables are computed from their nodes."""
-        slots = int((kinds[0] <= EMPTY).sum())
+        slots = kinds.shape[1] - n_outputs
         gates = np.where(kinds[:, :slots] < EMPTY, kinds[:, :slots], Gate.FALSE)
         values = wire_values(gates, operands[:, :slots, 0], operands[:, :slots, 1], n_inputs)
         outputs = np.take_along_axis(values, operands[:, slots:, 0], axis=1)
@@ -124,17 +128,18 @@ class CircuitGraphs:
     def variants(self, rng: np.random.Generator) -> Self:
         """Return the circuits with inputs permuted and complemented and outputs complemented at random, each in its own way.
 
-        The functions stay in their classes (see `npn_class`), and gates stay where they are.
+        The functions stay in their classes (see `npn_class`), the gates among themselves as they are, in the order of `canonical`.
         """
         count, n = len(self), self.n_inputs
         order = rng.permuted(np.tile(np.arange(n), (count, 1)), axis=1)  # input i becomes input order[i]
         flips = rng.integers(0, 2, (count, n))  # and is read complemented
         swaps = rng.integers(0, 2, (count, self.n_outputs))
         every = np.arange(count)[:, None, None]
-        from_input = self.operands < n
+        read = np.stack([self.kinds != EMPTY, self.kinds < EMPTY], axis=-1)
+        from_input = read & (self.operands < n)  # what is not read stays 0
         safe = np.where(from_input, self.operands, 0)
         operands = np.where(from_input, order[every, safe], self.operands)
-        flipped = (from_input & (flips[every, safe] == 1)) & (self.kinds < EMPTY)[..., None]
+        flipped = from_input & (flips[every, safe] == 1)
         kinds = self.kinds.copy()
         gate = kinds < EMPTY
         ids = np.where(gate, kinds, 0)
@@ -217,12 +222,13 @@ def random_circuits(
     Parameters
     ----------
     count : how many are wanted.
-    n_inputs : 1 to 6. max_gates : most gates of a circuit. n_outputs : of a circuit.
+    n_inputs : 2 to 6. max_gates : most gates of a circuit. n_outputs : of a circuit.
     random_state : seed.
 
     Raises
     ------
-    ParameterError : a size out of range, or so few functions that they are not found within 3 million draws.
+    ParameterError : a size out of range, or so few functions that they are not found within 3 million draws, or none of the last 300,000
+        draws was a new one.
 
     Examples
     --------
@@ -230,16 +236,19 @@ def random_circuits(
     >>> len({circuit.truth_table().tobytes() for circuit in circuits}), max(circuit.n_gates for circuit in circuits) <= 4
     (20, True)
     """
-    if count < 1 or not 2 <= n_inputs <= 6 or not 1 <= n_outputs <= max_gates:
+    if count < 1 or not 2 <= n_inputs <= MOST_INPUTS or not 1 <= n_outputs <= max_gates:
         raise ParameterError(
             f"random_circuits() got count={count}, n_inputs={n_inputs}, max_gates={max_gates}, n_outputs={n_outputs}; expected at "
             "least one circuit, 2 to 6 inputs, and no more outputs than gates."
         )
     rng = np.random.default_rng(random_state)
     found: dict[bytes, tuple[int, Circuit]] = {}
+    idle = 0
     for _ in range(MOST_BATCHES):
+        before = len(found)
         _draw(rng, n_inputs, max_gates, n_outputs, found)
-        if len(found) >= 2 * count:
+        idle = 0 if len(found) > before else idle + 1
+        if len(found) >= 2 * count or idle == MOST_IDLE_BATCHES:
             break
     if len(found) < count:
         raise ParameterError(

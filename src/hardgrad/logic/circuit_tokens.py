@@ -14,7 +14,15 @@ from torch.nn.functional import cross_entropy
 
 from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.logic.circuit import Circuit
-from hardgrad.logic.circuit_graphs import COMPLEMENT, EMPTY, KINDS, OUTPUT, CircuitGraphs, Ints
+from hardgrad.logic.circuit_graphs import (
+    COMPLEMENT,
+    EMPTY,
+    KINDS,
+    MOST_INPUTS,
+    OUTPUT,
+    CircuitGraphs,
+    Ints,
+)
 from hardgrad.logic.gate_ids import truth_rows
 from hardgrad.logic.graph_training import GraphPlan, train_on_graphs
 from hardgrad.nn.vector_quantizer import Quantized, VectorQuantizer
@@ -94,7 +102,9 @@ class TableEncoder(nn.Module):
         cube = signs.unflatten(-1, (2,) * self.n_inputs)
         first, second = torch.triu_indices(4, 4, 1)
         for i, j in self.pairs:
-            parts = cube.movedim((2 + i, 2 + j), (2, 3)).flatten(2, 3).flatten(3)  # [B, outputs, 4, rows / 4]
+            parts = cube.movedim((2 + i, 2 + j), (2, 3)).reshape(
+                *signs.shape[:2], 4, -1
+            )  # [B, outputs, 4, rows / 4]
             agreement = (parts[:, :, first] * parts[:, :, second]).mean(dim=-1)
             seen += [agreement, (agreement.abs() == 1).to(agreement.dtype)]
         vectors: Tensor = self.layers(torch.cat(seen, dim=-1).flatten(1))
@@ -203,9 +213,13 @@ class CircuitTokenizer:
 
         Raises
         ------
-        DataError : no circuits, circuits of different shapes, or one with too many gates.
+        DataError : no circuits, circuits of different shapes, with too many gates, or of no inputs or more than 6.
         """
         graphs = CircuitGraphs.of(circuits, self.max_gates)
+        if not 1 <= graphs.n_inputs <= MOST_INPUTS or not graphs.n_outputs:
+            raise DataError(
+                f"got circuits of {graphs.n_inputs} inputs and {graphs.n_outputs} outputs; expected 1 to {MOST_INPUTS} and at least 1."
+            )
         self.sizes_ = TokenSizes(
             graphs.n_inputs, graphs.n_outputs, self.max_gates, self.n_codes, self.dim, self.depth
         )
@@ -216,6 +230,13 @@ class CircuitTokenizer:
         self.network_ = network
         return self
 
+    @property
+    def sizes(self) -> TokenSizes:
+        """The sizes that were learned; raises `ParameterError` where nothing was."""
+        if not hasattr(self, "sizes_"):
+            raise ParameterError("the CircuitTokenizer has learned no circuits yet; call fit() first.")
+        return self.sizes_
+
     @torch.no_grad()
     def encode(self, circuits: Sequence[Circuit] | CircuitGraphs) -> Ints:
         """Return the codes, int64 [circuits, max_gates + outputs]."""
@@ -224,15 +245,15 @@ class CircuitTokenizer:
             if isinstance(circuits, CircuitGraphs)
             else CircuitGraphs.of(circuits, self.max_gates).canonical()
         )
-        sizes = self.sizes_
+        sizes = self.sizes
         if (graphs.n_inputs, graphs.n_outputs, graphs.max_gates) != (
             sizes.n_inputs,
             sizes.n_outputs,
             sizes.max_gates,
         ):
             raise DataError(
-                f"the tokenizer learned circuits of {sizes.n_inputs} inputs and {sizes.n_outputs} outputs; got {graphs.n_inputs} and "
-                f"{graphs.n_outputs}."
+                f"the tokenizer learned circuits of {sizes.n_inputs} inputs, {sizes.n_outputs} outputs and {sizes.max_gates} slots for "
+                f"gates; got {graphs.n_inputs}, {graphs.n_outputs} and {graphs.max_gates}."
             )
         found = self.network_.quantizer(self.network_.encode(*tensors(graphs)), mode="hard")
         return np.asarray(found.codes.numpy())
@@ -245,11 +266,9 @@ class CircuitTokenizer:
     @torch.no_grad()
     def decode_graphs(self, codes: Any) -> CircuitGraphs:
         """Return the same as arrays."""
-        array = np.asarray(codes)
-        if array.ndim != 2 or array.shape[1] != self.sizes_.nodes or array.dtype.kind not in "iu":
-            raise DataError(
-                f"got codes of shape {array.shape}; expected whole numbers [circuits, {self.sizes_.nodes}]."
-            )
+        array, nodes = np.asarray(codes), self.sizes.nodes
+        if array.ndim != 2 or array.shape[1] != nodes or array.dtype.kind not in "iu":
+            raise DataError(f"got codes of shape {array.shape}; expected whole numbers [circuits, {nodes}].")
         if len(array) and not (array.min() >= 0 and array.max() < self.n_codes):
             raise DataError(f"got a code outside 0 .. {self.n_codes - 1}.")
         vectors = self.network_.quantizer.lookup(torch.from_numpy(array.astype(np.int64)))
@@ -265,7 +284,8 @@ class CircuitTokenizer:
         there = torch.cat([torch.ones(len(kinds), n, dtype=torch.bool), kinds[:, :slots] < EMPTY], dim=1)
         operands = of_wires.masked_fill(~there[:, None, None], -torch.inf).argmax(dim=-1)
         operands[kinds == EMPTY] = 0
-        return CircuitGraphs.computed(kinds.numpy(), operands.numpy(), n)
+        operands[:, slots:, 1] = 0  # an output reads one wire
+        return CircuitGraphs.computed(kinds.numpy(), operands.numpy(), n, self.sizes_.n_outputs)
 
 
 def tensors(graphs: CircuitGraphs) -> tuple[Tensor, Tensor, Tensor]:

@@ -55,7 +55,12 @@ class GraphPlan:
 
 
 def train_on_graphs(
-    module: nn.Module, graphs: CircuitGraphs, loss: GraphLoss, plan: GraphPlan, phase: str
+    module: nn.Module,
+    graphs: CircuitGraphs,
+    loss: GraphLoss,
+    plan: GraphPlan,
+    phase: str,
+    teacher: nn.Module | None = None,
 ) -> None:
     """Train a network in place, on variants of circuits, and leave it in evaluation mode.
 
@@ -63,9 +68,10 @@ def train_on_graphs(
     ----------
     module : the network. graphs : the circuits. loss : of a batch.
     plan : how. phase : what the progress display says.
+    teacher : a trained network that the loss depends on, and a checkpoint with it.
     """
     module.train()
-    train(_GraphTask, (module, graphs, loss, plan, phase), Hardware())
+    train(_GraphTask, (module, graphs, loss, plan, phase, teacher), Hardware())
     module.eval()
 
 
@@ -73,13 +79,20 @@ class _GraphTask(TrainingTask):
     """A network and the circuits that it learns from; a batch follows from the seed and the step."""
 
     def __init__(
-        self, module: nn.Module, graphs: CircuitGraphs, loss: GraphLoss, plan: GraphPlan, phase: str
+        self,
+        module: nn.Module,
+        graphs: CircuitGraphs,
+        loss: GraphLoss,
+        plan: GraphPlan,
+        phase: str,
+        teacher: nn.Module | None,
     ) -> None:
         self.module, self.graphs, self.of_batch, self.plan = module, graphs, loss, plan
         self.steps, self.phase = plan.n_steps, phase
         self.rate = Schedule.cosine(plan.learning_rate)
-        start = nn.utils.parameters_to_vector(module.parameters()).detach().numpy()
-        self.key = f"{phase}-{fingerprint(graphs.kinds, graphs.operands, start, plan)}"
+        networks = [one.state_dict() for one in (module, teacher) if one is not None]
+        arrays = [tensor.numpy() for state in networks for tensor in state.values()]
+        self.key = f"{phase}-{fingerprint(graphs.kinds, graphs.operands, plan, *arrays)}"
 
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.module.parameters(), lr=self.plan.learning_rate)

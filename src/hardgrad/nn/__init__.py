@@ -14,6 +14,7 @@ _HOMES = {
     "ExactConditionalBlock": "hardgrad.nn.conditional",
     "GatePruner": "hardgrad.nn.prune",
     "GatedMLP": "hardgrad.nn.gated_mlp",
+    "NearestCode": "hardgrad.nn.vector_quantizer",
     "PermutationEquivariantScorer": "hardgrad.nn.sorting",
     "PiecewiseLinear": "hardgrad.nn.activations",
     "SAU": "hardgrad.nn.activations",

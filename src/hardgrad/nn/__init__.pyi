@@ -16,4 +16,5 @@ from hardgrad.nn.memory_saving.convert import save_memory as save_memory
 from hardgrad.nn.prune import GatePruner as GatePruner
 from hardgrad.nn.sorting import PermutationEquivariantScorer as PermutationEquivariantScorer
 from hardgrad.nn.sorting import SortingNetwork as SortingNetwork
+from hardgrad.nn.vector_quantizer import NearestCode as NearestCode
 from hardgrad.nn.vector_quantizer import VectorQuantizer as VectorQuantizer

@@ -96,20 +96,20 @@ class VectorQuantizer(Relaxed):
         ------
         InputError : another last dimension.
         """
-        dim = self.codebook.shape[1]
-        if x.dim() < 1 or x.shape[-1] != dim:
-            raise InputError(f"VectorQuantizer got vectors of shape {tuple(x.shape)}; expected [..., {dim}].")
+        flat = flat_vectors(x, self.codebook.shape[1], "VectorQuantizer")
         how = resolve_mode(mode, "st")
-        flat = x.reshape(-1, dim)
         learns = self.training and how != "hard" and len(flat) > 0
         if learns and not bool(self.started):
             self._start(flat.detach())
-        distances = torch.cdist(flat, self.codebook).square()
+        codebook = self.codebook.to(flat.dtype, copy=True)  # it moves before the gradient is asked for
+        distances = torch.cdist(flat, codebook)
         codes = distances.detach().argmin(dim=1)
-        exact = self.codebook[codes]
+        exact = codebook[codes]
         loss = self.commitment * (flat - exact).square().mean() if len(flat) else flat.sum()
         if how == "soft":
-            vectors = choice(-distances, temperature=self.resolved_temperature()) @ self.codebook
+            vectors = (
+                choice(-distances.square(), temperature=self.resolved_temperature(), mode="soft") @ codebook
+            )
         else:
             vectors = exact if how == "hard" else straight_through(exact, flat)
         if learns:
@@ -124,7 +124,8 @@ class VectorQuantizer(Relaxed):
     def _start(self, vectors: Tensor) -> None:
         """Put the codes at means of the vectors."""
         picked = torch.linspace(0, len(vectors) - 1, len(self.codebook), device=vectors.device).long()
-        centres = vectors[picked].to(self.codebook.dtype)
+        vectors = vectors.to(self.codebook.dtype)
+        centres = vectors[picked]
         for _ in range(START_ROUNDS):
             counts, sums = self._gathered(vectors, torch.cdist(vectors, centres).argmin(dim=1))
             centres = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], centres)
@@ -139,12 +140,14 @@ class VectorQuantizer(Relaxed):
         counts, sums = self._gathered(vectors, codes)
         self.use.lerp_(counts, 1 - self.decay)
         self.total.lerp_(sums, 1 - self.decay)
-        dead = self.use < SMALLEST_SHARE * len(vectors) / len(self.use)
+        even = len(vectors) / len(self.use)
+        dead = self.use < SMALLEST_SHARE * even
         again = distances.topk(min(int(dead.sum()), len(vectors))).indices
         place = dead.nonzero()[: len(again), 0]
-        self.use[place] = 1.0
-        self.total[place] = vectors[again].to(self.total.dtype)
-        self.codebook.copy_(self.total / self.use.clamp_min(SMOOTHING)[:, None])
+        self.use[place] = even  # with less, it would be dead at the next step, however many choose it
+        self.total[place] = even * vectors[again].to(self.total.dtype)
+        means = self.total / self.use.clamp_min(SMOOTHING)[:, None]
+        self.codebook.copy_(torch.where(self.use[:, None] > SMOOTHING, means, self.codebook))
 
     def _gathered(self, vectors: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         counts = torch.bincount(codes, minlength=len(self.codebook)).to(self.codebook.dtype)
@@ -166,16 +169,46 @@ class NearestCode(nn.Module):
 
     Parameters
     ----------
-    codebook : [codes, dim].
+    codebook : [codes, dim], floating.
+
+    Raises
+    ------
+    ParameterError : a codebook of another shape or without elements.
+
+    Examples
+    --------
+    >>> found = NearestCode(torch.eye(2))(torch.tensor([[0.9, 0.2], [0.1, 3.0]]))
+    >>> found.codes.tolist(), found.vectors.tolist()
+    ([0, 1], [[1.0, 0.0], [0.0, 1.0]])
     """
 
     codebook: Tensor
 
     def __init__(self, codebook: Tensor) -> None:
         super().__init__()
+        if codebook.dim() != 2 or not codebook.numel() or not codebook.is_floating_point():
+            raise ParameterError(
+                f"NearestCode() got a codebook of {codebook.dtype} with shape {tuple(codebook.shape)}; expected floating [codes, dim]."
+            )
         self.register_buffer("codebook", codebook)
 
     def forward(self, x: Tensor) -> Quantized:
-        """Return the nearest codes of vectors [..., dim], the first of equals; the loss is 0."""
-        codes = torch.cdist(x.reshape(-1, x.shape[-1]), self.codebook).argmin(dim=1).view(x.shape[:-1])
-        return Quantized(self.codebook[codes], codes, x.new_zeros(()))
+        """Return the nearest codes of vectors [..., dim], the first of equals; the loss is 0.
+
+        Raises
+        ------
+        InputError : another last dimension.
+        """
+        flat = flat_vectors(x, self.codebook.shape[1], "NearestCode")
+        codebook = self.codebook.to(flat.dtype)
+        codes = torch.cdist(flat, codebook).argmin(dim=1).view(x.shape[:-1])
+        return Quantized(codebook[codes], codes, x.new_zeros(()))
+
+
+def flat_vectors(x: Tensor, dim: int, taker: str) -> Tensor:
+    """Return vectors [..., dim] as rows; raises `InputError` where they are not that."""
+    if x.dim() < 1 or x.shape[-1] != dim or not x.is_floating_point():
+        raise InputError(
+            f"{taker} got vectors of {x.dtype} with shape {tuple(x.shape)}; expected floating [..., {dim}]."
+        )
+    return x.reshape(-1, dim)
