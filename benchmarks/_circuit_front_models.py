@@ -211,6 +211,13 @@ def circuit_alone(row: Row, X: np.ndarray) -> Door:
     return lambda: np.asarray(runtime.winners(packed=words, n_rows=len(X)))
 
 
+def compiled_bytes(row: Row) -> int:
+    """Return the bytes of a circuit as machine code (see `sizes.compiled_bytes`)."""
+    model = hardgrad.load(row["model"])
+    assert isinstance(model, CircuitModel)
+    return sizes.compiled_bytes(model)
+
+
 def _exported(model: CircuitModel, X: np.ndarray) -> Door:
     code = to_c(model, "model")
     library = compile_shared(code.source, flags=("-std=c99", "-O2"), headers={"model.h": code.header})
@@ -260,7 +267,8 @@ def _mlp_doors(row: Row, X: np.ndarray) -> dict[str, Door]:
     parts = [np.asarray(part, np.float32) for part in np.load(row["model"]).values()]
     network = MLPClassifier(parts[0].shape[1:])
     layers = len(parts) // 2
-    network.partial_fit(X[:N_CLASSES], np.arange(N_CLASSES))  # the shape of a fitted one
+    some = np.arange(N_CLASSES)
+    network.partial_fit(X[:N_CLASSES], some, classes=some)  # the shape of a fitted one
     network.coefs_, network.intercepts_ = parts[:layers], parts[layers:]
     single = X.astype(np.float32)
     return {"predict": lambda: np.asarray(network.predict(single))}

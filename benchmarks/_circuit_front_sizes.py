@@ -7,13 +7,18 @@ of at most one byte, so a threshold is one byte, for circuits and for LightGBM a
 from __future__ import annotations
 
 import struct
+import subprocess
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
 
+from hardgrad.export.compiled_c import find_compiler
 from hardgrad.logic import Circuit, CircuitModel
+from hardgrad.logic.circuit_model_export import to_c
 from hardgrad.trees.packed import bits_for
 
 HEAD = struct.Struct("<IIIHB")
@@ -91,6 +96,20 @@ def runtime_bytes(model: CircuitModel) -> int:
         program.input_place,
     )
     return sum(table.nbytes for table in (*tables, program.output_place, model.group))
+
+
+def compiled_bytes(model: CircuitModel) -> int:
+    """Return the bytes of code and constant data of its exported C, compiled for size."""
+    code = to_c(model, "model")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in ((f"{code.name}.h", code.header), (f"{code.name}.c", code.source)):
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        subprocess.run([*find_compiler(), "-Os", "-c", f"{code.name}.c"], cwd=folder, check=True)
+        said = subprocess.run(
+            ["size", f"{code.name}.o"], cwd=folder, check=True, capture_output=True, text=True
+        )
+    text, data, *_ = said.stdout.splitlines()[1].split()
+    return int(text) + int(data)
 
 
 # --- LightGBM ----------------------------------------------------------------------------------------------------------------------------
