@@ -405,6 +405,19 @@ def test_fewer_proposals_than_restarts_and_more():
     assert many.solved == 1.0
 
 
+def test_of_exact_circuits_at_one_check_the_smallest_is_kept():
+    large = Circuit.from_expression("c = (x & y) | (x & z) | (y & z); s = (x | y | z) & ~c | x & y & z")
+    sizes = [one.simplify().n_gates for one in (large, FULL)]
+    # Their outputs are read from inputs: no answers as they are, but the read-out finds the wires.
+    begun = [
+        Circuit(one.gates, one.left, one.right, np.array([0, 1], np.int32), 3) for one in (large, FULL, large)
+    ]
+    search = adders(layers=(8,) * 8, n_restarts=3, prior=lambda *_: begun, prior_strength=100.0, prune=True)
+    result = search.search(ADDER)
+    assert sizes[0] > sizes[1] == 5
+    assert result.exact and result.first_exact == 0 and result.solved == 1 and result.circuit.n_gates == 5
+
+
 def test_a_near_proposal_saves_steps():
     near = Circuit.from_expression("c = (x & y) | (z & (x | y)); s = x ^ y")
     alone, guided = (

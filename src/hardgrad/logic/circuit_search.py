@@ -171,11 +171,11 @@ class CircuitSearch:
         check_choice("CircuitSearch", "until", self.until, ("first", "smallest"))
         check_choice("CircuitSearch", "mode", self.mode, ("soft", "st"))
         whole = (*self.layers, self.n_restarts, self.n_steps, self.check_every)
-        positive = (*self.temperature, self.learning_rate)
+        positive = [*self.temperature, self.learning_rate]
         if (
             not self.layers
             or min(whole) < 1
-            or len(self.temperature) != 2
+            or len(positive) != 3
             or not all(0 < value < math.inf for value in positive)
             or not all(0 <= value < math.inf for value in (self.noise, self.prior_strength))
         ):

@@ -52,7 +52,8 @@ class TruthTable:
     output_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for what, array in (("outputs", self.outputs), ("care", self.care)):
+        given: tuple[tuple[str, Any], ...] = (("outputs", self.outputs), ("care", self.care))
+        for what, array in given:
             if not isinstance(array, np.ndarray) or array.dtype != np.bool_ or array.ndim != 2:
                 raise ParameterError(
                     f"TruthTable() got {what} that are no Booleans [2**inputs, outputs]. Use TruthTable.of()."

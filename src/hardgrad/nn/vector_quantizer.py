@@ -144,8 +144,10 @@ class VectorQuantizer(Relaxed):
         dead = self.use < SMALLEST_SHARE * even
         again = distances.topk(min(int(dead.sum()), len(vectors))).indices
         place = dead.nonzero()[: len(again), 0]
-        self.use[place] = even  # with less, it would be dead at the next step, however many choose it
-        self.total[place] = even * vectors[again].to(self.total.dtype)
+        # With less use it would be dead at the next step, however many choose it; with much more, it would stay where none does.
+        use = max(1.0, 2.0 * SMALLEST_SHARE * even)
+        self.use[place] = use
+        self.total[place] = use * vectors[again].to(self.total.dtype)
         means = self.total / self.use.clamp_min(SMOOTHING)[:, None]
         self.codebook.copy_(torch.where(self.use[:, None] > SMOOTHING, means, self.codebook))
 
