@@ -151,8 +151,8 @@ def model_exports(model: CircuitModel, seed: int) -> list[tuple[str, int, str | 
     raw = model.predict_raw(rows)
     found: list[tuple[str, int, str | None]] = []
     if has_compiler():
-        exports = model.exports()
-        library = compile_shared(exports["model.c"], headers={"model.h": exports["model.h"]})
+        code = model.to_c()
+        library = compile_shared(code.source, headers={"model.h": code.header})
         X, one, many = np.ascontiguousarray(model.encode(rows)), np.empty_like(raw), np.empty_like(raw)
         for x, answer in zip(X, one, strict=True):
             library.model_predict(ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(answer.ctypes.data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 import time
@@ -20,11 +21,12 @@ from hardgrad.cli.inspect import describe, plural, size_text
 from hardgrad.cli.live import LiveView
 from hardgrad.cli.streamed_data import StreamedData, read_streamed_data, streams
 from hardgrad.cli.training import build_estimator, measure, metric_text, notes_shown_once
-from hardgrad.core.errors import HardgradError, ParameterError
+from hardgrad.core.errors import ExportError, HardgradError, ParameterError
 from hardgrad.train.checkpoint import checkpointing
 
 if TYPE_CHECKING:
     from hardgrad.cli.terminal import Terminal
+    from hardgrad.export.forms import Files
     from hardgrad.tabular.speed import Speed
     from hardgrad.tabular.table_model import Facts, TableModel
     from hardgrad.trees.exactness import ExactCheck
@@ -278,14 +280,14 @@ def exact_checks(result: FitResult) -> list[ExactCheck]:
         again: Any = load(hard.save(Path(folder) / "model.safetensors"))
     differing = int((again.predict_raw(rows) != result.raw).any(axis=1).sum())
     checks = [ExactCheck("file", len(result.raw), differing, time.perf_counter() - began)]
-    exports = hard.exports()
-    return [*checks, compiled_check(hard, exports, rows, result.raw)] if "model.c" in exports else checks
+    with contextlib.suppress(ExportError):
+        if "c" in hard.forms():
+            checks.append(compiled_check(hard, hard.forms()["c"].write(), rows, result.raw))
+    return checks
 
 
-def compiled_check(
-    hard: TableModel, exports: dict[str, str], rows: Any, raw: NDArray[np.float64]
-) -> ExactCheck:
-    """Compile the C of a model (see `TableModel.exports`) and compare its raw scores with the reference, bit for bit."""
+def compiled_check(hard: TableModel, exports: Files, rows: Any, raw: NDArray[np.float64]) -> ExactCheck:
+    """Compile the C of a model (see `TableModel.forms`) and compare its raw scores with the reference, bit for bit."""
     import ctypes
 
     from hardgrad.export.compiled_c import compile_shared, has_compiler
@@ -294,8 +296,8 @@ def compiled_check(
     if not has_compiler():
         return ExactCheck("c", 0, 0, 0.0, skipped_reason="no C compiler found")
     began = time.perf_counter()
-    headers = {name: text for name, text in exports.items() if name.endswith(".h")}
-    predict = compile_shared(exports["model.c"], headers=headers).model_predict
+    source, header = (str(exports[name]) for name in ("model.c", "model.h"))
+    predict = compile_shared(source, headers={"model.h": header}).model_predict
     predict.argtypes, predict.restype = [ctypes.c_void_p, ctypes.c_void_p], None
     X, answers = np.ascontiguousarray(hard.encode(rows)), np.empty_like(raw)
     for row, answer in zip(X, answers, strict=True):
