@@ -14,10 +14,11 @@ import hardgrad
 from hardgrad.export.compiled_c import compile_shared, has_compiler
 from hardgrad.export.forms import HasForms
 from hardgrad.logic import Circuit, CircuitModel, LogicGateClassifier
+from hardgrad.tabular.table_onnx import onnx_inputs
 
 from .conftest import Command, only_json
 
-MODEL_FORMS = ("sql", "c", "verilog", "blif", "aiger")
+MODEL_FORMS = ("sql", "c", "verilog", "blif", "aiger", "onnx")
 CIRCUIT_FORMS = ("c", "verilog", "blif", "aiger", "onnx", "sql", "dot", "svg")
 MAIN_FILE = {"verilog": "model.v", "aiger": "model.aig"}
 ADDER = Circuit.from_expression("s = a ^ b ^ c; carry = (a & b) | (c & (a ^ b))")
@@ -90,6 +91,17 @@ def test_sql_of_a_model(command: Command, learned: Path, tmp_path: Path) -> None
     said = database.execute(query).fetchall()
     np.testing.assert_array_equal([row[:3] for row in said], model.predict_raw(rows))
     assert [row[-1] for row in said] == model.predict(rows).tolist()
+
+
+def test_onnx_of_a_model(command: Command, learned: Path, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(exported(command, learned, "onnx", tmp_path / "onnx"))
+    model = CircuitModel.load(learned)
+    rows = awkward_rows(model)
+    raw, chances, label = session.run(["raw", "probabilities", "label"], onnx_inputs(model, rows))
+    np.testing.assert_array_equal(raw, model.predict_raw(rows))
+    np.testing.assert_allclose(chances, model.predict_proba(rows), rtol=0, atol=1e-15)
+    assert label.tolist() == model.predict(rows).tolist()
 
 
 @pytest.mark.parametrize("to", ["blif", "aiger"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 import hardgrad
+from hardgrad.logic import Circuit
 
 from .conftest import Command, only_json
 
@@ -36,6 +38,10 @@ def test_facts_are_in_the_answer_and_on_the_page(
     assert sum(found["facts"]["Kinds of gates"].values()) == circuit.n_gates
     assert found["speed"]["rows_per_second"] > 0 and found["speed"]["engine"] in ("c", "numba", "numpy")
     assert {"soft", "hard", "agreement"} <= set(found["gap"])
+    forms = {"sql", "c", "h", "v", "blif", "aig"} | ({"onnx"} if importlib.util.find_spec("onnx") else set())
+    assert {f"model.{ending}" for ending in forms} < {path.name for path in (tmp_path / "m").iterdir()}
+    for netlist in ("model.blif", "model.aig"):
+        assert Circuit.read(tmp_path / "m" / netlist).equivalent(circuit).equal is True
     page = (tmp_path / "m" / "report.html").read_text(encoding="utf-8")
     for text in (
         "as learned",

@@ -57,7 +57,8 @@ def export(
             f"--pipelined is for the Verilog of a circuit or a sorting network; this model's {chosen.title} takes none."
         )
     given = {
-        "dialect": dialect, "table": table, "rename": parse_renames(rename), "name": name, "form": form, "tree": tree, "pipelined": pipelined,
+        "dialect": dialect, "table": table, "rename": parse_renames(rename), "name": name, "form": form, "tree": tree,
+        "pipelined": pipelined,
     }  # fmt: skip
     files = chosen.write(**{option: given[option] for option in chosen.options})
     written = _print(files, terminal, to) if out is None else _write(files, out)

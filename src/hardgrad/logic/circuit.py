@@ -71,11 +71,8 @@ class Circuit(Artifact, kind="circuit"):
 
     def __post_init__(self) -> None:
         for name, kind in (
-            ("gates", np.uint8),
-            ("left", np.int32),
-            ("right", np.int32),
-            ("outputs", np.int32),
-        ):
+            ("gates", np.uint8), ("left", np.int32), ("right", np.int32), ("outputs", np.int32),
+        ):  # fmt: skip
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != 1:
                 got = (

@@ -47,4 +47,5 @@ def model_forms(model: CircuitModel) -> Mapping[str, Form]:
         "verilog": Form("Verilog", lambda name="model": model.to_verilog(name).files(), ("name",)),
         "blif": Form("BLIF", lambda name="model": {f"{name}.blif": model.to_blif(name)}, ("name",)),
         "aiger": Form("AIGER", lambda: {"model.aig": model.to_aiger()}),
+        "onnx": Form("ONNX", lambda: {"model.onnx": model.to_onnx()}),
     }

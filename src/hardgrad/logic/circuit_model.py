@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -317,6 +318,12 @@ class CircuitModel(TableModel, kind="circuit-model"):
         from hardgrad.logic.circuit_model_export import named_circuit
 
         return named_circuit(self).to_aiger(binary=binary)
+
+    def to_onnx(self, path: str | os.PathLike[str] | None = None, **options: Any) -> bytes:
+        """Return, and write where a path is given, an ONNX model (see `hardgrad.logic.circuit_model_onnx.to_onnx`)."""
+        from hardgrad.logic.circuit_model_onnx import to_onnx
+
+        return to_onnx(self, path, **options)
 
     def to_sql(self, dialect: str = "duckdb", **options: Any) -> str:
         """Return one SELECT over the raw columns (see `hardgrad.logic.circuit_sql.to_sql`)."""
