@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 from sklearn.datasets import load_iris
 
 import hardgrad
+from hardgrad.logic import Circuit, CircuitModel
 
 from .conftest import Command, only_json
 
@@ -36,6 +38,14 @@ def test_facts_are_in_the_answer_and_on_the_page(
     assert sum(found["facts"]["Kinds of gates"].values()) == circuit.n_gates
     assert found["speed"]["rows_per_second"] > 0 and found["speed"]["engine"] in ("c", "numba", "numpy")
     assert {"soft", "hard", "agreement"} <= set(found["gap"])
+    checked = {check["engine"]: check for check in found["exact"]}
+    for engine in ("c", "onnx"):
+        assert checked[engine]["differing"] == 0
+        assert checked[engine]["rows"] > 0 or checked[engine]["skipped_reason"]
+    forms = {"sql", "c", "h", "v", "blif", "aig"} | ({"onnx"} if importlib.util.find_spec("onnx") else set())
+    assert {f"model.{ending}" for ending in forms} < {path.name for path in (tmp_path / "m").iterdir()}
+    for netlist in ("model.blif", "model.aig"):
+        assert Circuit.read(tmp_path / "m" / netlist).equivalent(circuit).equal is True
     page = (tmp_path / "m" / "report.html").read_text(encoding="utf-8")
     for text in (
         "as learned",
@@ -84,3 +94,22 @@ def test_facts_are_printed(command: Command, arguments: list[object], tmp_path: 
     assert "rows/s on this machine" in shown["speed"]
     assert "soft" in shown["gap"] and "agreement" in shown["gap"]
     assert "facts" in only_json(command("inspect", tmp_path / "m", "--json"))
+
+
+def test_onnx_that_disagrees_is_never_written(
+    command: Command, arguments: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    right = CircuitModel.to_onnx
+
+    def wrong(self: CircuitModel, path: None = None) -> bytes:
+        shifted = {
+            name: getattr(self, name) for name in ("schema", "link", "task", "classes", "target", "group")
+        }
+        bits = {name: getattr(self, name) for name in ("bit_feature", "bit_threshold", "weight", "scale")}
+        return right(CircuitModel.of(self.circuit, **shifted, **bits, offset=self.offset + 1.0), path)
+
+    monkeypatch.setattr(CircuitModel, "to_onnx", wrong)
+    failed = command(*arguments)
+    assert failed.exit_code == 1 and "onnx disagrees with the model" in failed.stderr
+    assert not (tmp_path / "m").exists()

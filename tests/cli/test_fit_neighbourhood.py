@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 import hardgrad
+from hardgrad.export.c import CSource
 from hardgrad.export.compiled_c import has_compiler
 from hardgrad.tabular import Neighbourhood
 
@@ -60,16 +60,14 @@ def test_folder_holds_the_model_its_c_and_the_report(
 def test_c_that_disagrees_is_never_written(
     command: Command, arguments: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = Neighbourhood.exports
+    right = Neighbourhood.to_c
 
-    def wrong(self: Any) -> dict[str, str]:
-        files = right(self)
-        return {
-            **files,
-            "model.c": files["model.c"].replace("difference * difference", "difference * fabs(difference)"),
-        }
+    def wrong(self: Neighbourhood, name: str) -> CSource:
+        code = right(self, name)
+        source = code.source.replace("difference * difference", "difference * fabs(difference)")
+        return CSource(name, code.header, source)
 
-    monkeypatch.setattr(Neighbourhood, "exports", wrong)
+    monkeypatch.setattr(Neighbourhood, "to_c", wrong)
     failed = command(*arguments)
     assert (
         failed.exit_code == 1

@@ -16,6 +16,7 @@ from hardgrad.export.compiled_c import compile_shared, has_compiler
 from hardgrad.logic import Circuit, CircuitModel
 from hardgrad.logic.circuit_sql import to_sql
 from hardgrad.tabular.schema import Column, Feature, TableSchema
+from hardgrad.tabular.table_onnx import onnx_inputs
 
 
 def circuits() -> dict[str, Circuit]:
@@ -146,13 +147,13 @@ def model_answers(model: CircuitModel, rows: Any) -> list[np.ndarray]:
 
 
 def model_exports(model: CircuitModel, seed: int) -> list[tuple[str, int, str | None]]:
-    """Name, rows that differ and reason of skipping, of C and of SQL in DuckDB and SQLite."""
+    """Name, rows that differ and reason of skipping, of C, of ONNX and of SQL in DuckDB and SQLite."""
     rows = model_rows(seed)
     raw = model.predict_raw(rows)
     found: list[tuple[str, int, str | None]] = []
     if has_compiler():
-        exports = model.exports()
-        library = compile_shared(exports["model.c"], headers={"model.h": exports["model.h"]})
+        code = model.to_c()
+        library = compile_shared(code.source, headers={"model.h": code.header})
         X, one, many = np.ascontiguousarray(model.encode(rows)), np.empty_like(raw), np.empty_like(raw)
         for x, answer in zip(X, one, strict=True):
             library.model_predict(ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(answer.ctypes.data))
@@ -165,9 +166,21 @@ def model_exports(model: CircuitModel, seed: int) -> list[tuple[str, int, str | 
         ]
     else:
         found.append(("c", 0, "no C compiler"))
+    found.append(("onnx", _onnx_differing(model, rows), None))
     for dialect in ("duckdb", "sqlite"):
         found.append((dialect, _rows_differing(model, rows, dialect), None))
     return found
+
+
+def _onnx_differing(model: CircuitModel, rows: dict[str, Any]) -> int:
+    """Rows whose raw score, bit for bit, or whose answer is another in ONNX Runtime."""
+    import onnxruntime
+
+    said = onnxruntime.InferenceSession(model.to_onnx()).run(None, onnx_inputs(model, rows))
+    raw = model.predict_raw(rows)
+    wrong = (said[0].view(np.int64) != raw.view(np.int64)).any(axis=1)
+    answers = [np.asarray(a).reshape(len(raw), -1) for a in (said[-1], model.predict(rows))]
+    return int((wrong | (answers[0] != answers[1]).any(axis=1)).sum())
 
 
 def _rows_differing(model: CircuitModel, rows: dict[str, Any], dialect: str) -> int:

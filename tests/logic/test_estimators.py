@@ -66,7 +66,7 @@ def test_a_head_is_votes_in_every_form(head, classes, iris, tmp_path):
     assert np.array_equal(artifact.predict(anywhere), model.classes_[hard])
     if has_compiler():
         predict = compile_shared(
-            artifact.exports()["model.c"], headers={"model.h": artifact.exports()["model.h"]}
+            artifact.to_c().source, headers={"model.h": artifact.to_c().header}
         ).model_predict
         predict.argtypes, predict.restype = [ctypes.c_void_p, ctypes.c_void_p], None
         said = np.empty((len(anywhere), classes))

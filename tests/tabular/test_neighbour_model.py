@@ -157,13 +157,12 @@ def test_what_c_cannot_hold_is_said():
         (Column("city", "categorical", ("a", "b")),), (Feature("city", 0, "codes", (0.2, 0.7, 0.4)),)
     )
     model = random_neighbourhood(0, coded, classes=(1, 2))
-    assert model.exports() == {}
     with pytest.raises(ExportError, match="'city' has 2 categories"):
         model.to_c()
     large = random_neighbourhood(0, MATRIX, classes=(1, 2), rows=60_000)
     with pytest.raises(ExportError, match="prototypes"):
         large.to_c()
-    assert set(random_neighbourhood(0, MATRIX, outputs=1).exports()) == {"model.c", "model.h"}
+    assert set(random_neighbourhood(0, MATRIX, outputs=1).forms()["c"].write()) == {"model.c", "model.h"}
 
 
 def test_header_says_what_each_feature_is():

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hardgrad.core.errors import ExportError, ParameterError
 from hardgrad.core.files import WriteError
 from hardgrad.tabular.schema import Column, Feature, TableSchema
-from hardgrad.trees.export_onnx import MISSING_TEXT, MISSING_TIME, onnx_inputs, to_onnx
+from hardgrad.tabular.table_onnx import MISSING_TEXT, MISSING_TIME, onnx_inputs
+from hardgrad.trees.export_onnx import to_onnx
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.forest_build import forest_from_trees
 from hardgrad.trees.probe import generate_rows, random_forest

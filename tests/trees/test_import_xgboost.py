@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from import_checks import assert_same_leaves, stress_matrix
 
 from hardgrad.core.errors import ExportError, ParameterError
-from hardgrad.trees.float_rounding import largest_double_below_float, largest_double_not_above
+from hardgrad.tabular.float_rounding import largest_double_below_float, largest_double_not_above
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.importers import import_forest
 

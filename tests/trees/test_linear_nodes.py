@@ -17,6 +17,7 @@ from hardgrad.core.errors import ArtifactError, DataError, ParameterError, Unsup
 from hardgrad.export.compiled_c import has_compiler
 from hardgrad.report.context import ReportContext
 from hardgrad.report.page import render_report
+from hardgrad.tabular.table_onnx import onnx_inputs
 from hardgrad.trees.attribution import attribute
 from hardgrad.trees.cells import cells_of, measure_scales
 from hardgrad.trees.compression import compress
@@ -24,7 +25,7 @@ from hardgrad.trees.counterfactual import nearest_counterfactual
 from hardgrad.trees.exactness import check_exactness, differences
 from hardgrad.trees.exactness_compiled import CEngine
 from hardgrad.trees.explanation import explain
-from hardgrad.trees.export_onnx import onnx_inputs, to_onnx
+from hardgrad.trees.export_onnx import to_onnx
 from hardgrad.trees.export_svg import to_svg
 from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 from hardgrad.trees.forest_build import forest_from_trees

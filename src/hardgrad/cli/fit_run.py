@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import tempfile
 import time
 from collections import Counter
@@ -20,11 +21,12 @@ from hardgrad.cli.inspect import describe, plural, size_text
 from hardgrad.cli.live import LiveView
 from hardgrad.cli.streamed_data import StreamedData, read_streamed_data, streams
 from hardgrad.cli.training import build_estimator, measure, metric_text, notes_shown_once
-from hardgrad.core.errors import HardgradError, ParameterError
+from hardgrad.core.errors import ExportError, HardgradError, ParameterError
 from hardgrad.train.checkpoint import checkpointing
 
 if TYPE_CHECKING:
     from hardgrad.cli.terminal import Terminal
+    from hardgrad.export.forms import Files
     from hardgrad.tabular.speed import Speed
     from hardgrad.tabular.table_model import Facts, TableModel
     from hardgrad.trees.exactness import ExactCheck
@@ -264,7 +266,7 @@ def prove(result: FitResult, terminal: Terminal) -> None:
 
 
 def exact_checks(result: FitResult) -> list[ExactCheck]:
-    """Compare every engine of a forest with it on generated rows; another model's file and C with it on the measured rows."""
+    """Compare every engine of a forest with it on generated rows; another model's file, C and ONNX with it on the measured rows."""
     from hardgrad.core.artifact import load
     from hardgrad.trees.exactness import ExactCheck, check_exactness
     from hardgrad.trees.forest import Forest
@@ -278,14 +280,19 @@ def exact_checks(result: FitResult) -> list[ExactCheck]:
         again: Any = load(hard.save(Path(folder) / "model.safetensors"))
     differing = int((again.predict_raw(rows) != result.raw).any(axis=1).sum())
     checks = [ExactCheck("file", len(result.raw), differing, time.perf_counter() - began)]
-    exports = hard.exports()
-    return [*checks, compiled_check(hard, exports, rows, result.raw)] if "model.c" in exports else checks
+    forms = hard.forms()
+    for name, check in (("c", compiled_check), ("onnx", onnx_check)):
+        try:
+            files = forms[name].write() if name in forms else {}
+        except ExportError:  # then there is nothing to compare; writing says why
+            continue
+        if files:
+            checks.append(check(hard, files, rows, result.raw))
+    return checks
 
 
-def compiled_check(
-    hard: TableModel, exports: dict[str, str], rows: Any, raw: NDArray[np.float64]
-) -> ExactCheck:
-    """Compile the C of a model (see `TableModel.exports`) and compare its raw scores with the reference, bit for bit."""
+def compiled_check(hard: TableModel, exports: Files, rows: Any, raw: NDArray[np.float64]) -> ExactCheck:
+    """Compile the C of a model (see `TableModel.forms`) and compare its raw scores with the reference, bit for bit."""
     import ctypes
 
     from hardgrad.export.compiled_c import compile_shared, has_compiler
@@ -294,16 +301,40 @@ def compiled_check(
     if not has_compiler():
         return ExactCheck("c", 0, 0, 0.0, skipped_reason="no C compiler found")
     began = time.perf_counter()
-    headers = {name: text for name, text in exports.items() if name.endswith(".h")}
-    predict = compile_shared(exports["model.c"], headers=headers).model_predict
+    source, header = (str(exports[name]) for name in ("model.c", "model.h"))
+    predict = compile_shared(source, headers={"model.h": header}).model_predict
     predict.argtypes, predict.restype = [ctypes.c_void_p, ctypes.c_void_p], None
     X, answers = np.ascontiguousarray(hard.encode(rows)), np.empty_like(raw)
     for row, answer in zip(X, answers, strict=True):
         predict(row.ctypes.data, answer.ctypes.data)
+    return _compared("c", answers, raw, began)
+
+
+def onnx_check(hard: TableModel, exports: Files, rows: Any, raw: NDArray[np.float64]) -> ExactCheck:
+    """Run the ONNX of a model and compare its raw scores with the reference, bit for bit."""
+    from hardgrad.tabular.table_onnx import onnx_inputs
+    from hardgrad.trees.exactness import ExactCheck
+
+    if importlib.util.find_spec("onnxruntime") is None:
+        return ExactCheck("onnx", 0, 0, 0.0, skipped_reason="onnxruntime is not installed")
+    import onnxruntime
+
+    began = time.perf_counter()
+    session = onnxruntime.InferenceSession(exports["model.onnx"], providers=["CPUExecutionProvider"])
+    answers = np.ascontiguousarray(session.run(None, onnx_inputs(hard, rows))[0])
+    return _compared("onnx", answers, raw, began)
+
+
+def _compared(
+    engine: str, answers: NDArray[np.float64], raw: NDArray[np.float64], began: float
+) -> ExactCheck:
+    """The check of an engine that gave raw scores for the measured rows."""
+    from hardgrad.trees.exactness import ExactCheck
+
     differing = np.flatnonzero((answers.view(np.int64) != raw.view(np.int64)).any(axis=1))
     first: dict[str, object] | None = {"measured row": int(differing[0])} if len(differing) else None
     seconds = time.perf_counter() - began
-    return ExactCheck("c", len(raw), len(differing), seconds, first_differing=first)
+    return ExactCheck(engine, len(raw), len(differing), seconds, first_differing=first)
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------------------

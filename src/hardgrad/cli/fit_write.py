@@ -1,28 +1,28 @@
-"""The folder that `hardgrad fit` leaves: model, SQL, C, ONNX, JavaScript and the report; all of it or nothing."""
+"""The folder that `hardgrad fit` leaves: the model, every form in which it ships, and the report; all of it or nothing."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hardgrad.cli.models import MODEL_FILE
 from hardgrad.core.errors import ExportError, HardgradError
-from hardgrad.core.files import WriteError, write_text
+from hardgrad.core.files import WriteError, write_file
 from hardgrad.trees.forest import Forest
 
 if TYPE_CHECKING:
     from hardgrad.cli.fit_run import FitResult
+    from hardgrad.export.forms import Form
     from hardgrad.report import ReportContext
 
 REPORT_FILE = "report.html"
-PRODUCTS = (MODEL_FILE, "model.sql", "model.c", "model.h", "model.v", "model.onnx", "model.js", REPORT_FILE)
+EXPORTS = ("sql", "c", "h", "v", "blif", "aig", "onnx", "js")
+PRODUCTS = (MODEL_FILE, *(f"model.{ending}" for ending in EXPORTS), REPORT_FILE)
 EXPLORER_ROWS = 200
 VERSIONED = ("numpy", "torch", "scikit-learn", "lightgbm", "duckdb")
 
@@ -73,33 +73,24 @@ def _publish(temporary: Path, out: Path, names: list[str]) -> None:
 
 def _write_products(result: FitResult, folder: Path) -> None:
     result.hard.save(folder / MODEL_FILE)
-    if isinstance(result.hard, Forest):
-        _write_forest(result, result.hard, folder)
-    for name, text in result.hard.exports().items():
-        write_text(folder / name, text)
+    for form in result.hard.forms().values():
+        if form.shipped:
+            _write_form(result, form, folder)
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     from hardgrad.report import write_report
 
     write_report(folder / REPORT_FILE, report_context(result, sizes))
 
 
-def _write_forest(result: FitResult, forest: Forest, folder: Path) -> None:
-    _try(result, "SQL", lambda: write_text(folder / "model.sql", forest.to_sql("duckdb") + "\n"))
-    form = "packed" if getattr(forest, "packing", None) is not None else "double"
-    _try(result, "C", lambda: forest.to_c("model", form=form).write(folder))
-    _try(result, "JavaScript", lambda: write_text(folder / "model.js", forest.to_javascript()))
-    if importlib.util.find_spec("onnx") is not None:
-        _try(result, "ONNX", lambda: forest.to_onnx(folder / "model.onnx"))
-    else:
-        result.notes.append("model.onnx was not written: pip install 'hardgrad[onnx]'")
-
-
-def _try(result: FitResult, what: str, write: Callable[[], Any]) -> None:
-    """Write one export; a format that cannot hold this model exactly is left out and named."""
+def _write_form(result: FitResult, form: Form, folder: Path) -> None:
+    """Write one export; a language that cannot hold this model exactly, or whose package is missing, is left out and named."""
     try:
-        write()
+        files = form.write()
     except ExportError as error:
-        result.notes.append(f"{what} was not written: {error}")
+        result.notes.append(f"{form.title} was not written: {error}")
+        return
+    for name, content in files.items():
+        write_file(folder / name, content)
 
 
 def report_context(result: FitResult, sizes: dict[str, int]) -> ReportContext:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from hardgrad.core.artifact import Artifact
     from hardgrad.tabular.table_model import TableModel
     from hardgrad.trees.forest import Forest
 
@@ -33,9 +34,25 @@ def read_model(path: Path) -> TableModel:
     ------
     ArtifactError : the file is missing, damaged, foreign, newer, or holds what does not answer for tables.
     """
-    from hardgrad.core.artifact import load
     from hardgrad.core.errors import ArtifactError
     from hardgrad.tabular.table_model import TableModel
+
+    model = read_artifact(path)
+    if not isinstance(model, TableModel):
+        raise ArtifactError(
+            f"{path} holds an artifact of kind {model.kind!r}, which does not answer for tables. Load it in Python: hardgrad.load(path)."
+        )
+    return model
+
+
+def read_artifact(path: Path) -> Artifact:
+    """Return the artifact of any kind in a file or in the folder of a `hardgrad fit`.
+
+    Raises
+    ------
+    ArtifactError : the file is missing, damaged, foreign or newer.
+    """
+    from hardgrad.core.artifact import load
 
     if path.is_dir():
         path = path / MODEL_FILE
@@ -43,12 +60,7 @@ def read_model(path: Path) -> TableModel:
         from hardgrad.trees.importers import import_forest
 
         return import_forest(path)
-    model = load(path)
-    if not isinstance(model, TableModel):
-        raise ArtifactError(
-            f"{path} holds an artifact of kind {model.kind!r}, which does not answer for tables. Load it in Python: hardgrad.load(path)."
-        )
-    return model
+    return load(path)
 
 
 def read_forest(path: Path, command: str) -> Forest:

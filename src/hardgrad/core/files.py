@@ -70,6 +70,20 @@ def _publish(temporary: Path, target: Path) -> None:
     os.replace(temporary, target)
 
 
+def write_file(path: str | os.PathLike[str], content: str | bytes) -> Path:
+    """Write bytes, or UTF-8 text that ends with a new line, whole or not at all and return the path.
+
+    Raises
+    ------
+    WriteError : see `atomic_path`.
+    """
+    if isinstance(content, str):
+        return write_text(path, content if content.endswith("\n") else content + "\n")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return Path(path)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write UTF-8 text whole or not at all and return the path.
 

@@ -51,6 +51,10 @@ class CSource:
     header: str
     source: str
 
+    def files(self) -> dict[str, str | bytes]:
+        """Return both texts by file name, the source first."""
+        return {f"{self.name}.c": self.source, f"{self.name}.h": self.header}
+
     def write(self, folder: str | os.PathLike[str]) -> tuple[Path, Path]:
         """Write both files into a folder, each whole or not at all, and return their paths."""
         root = Path(folder)

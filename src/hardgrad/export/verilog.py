@@ -63,6 +63,10 @@ class VerilogSource:
     name: str
     source: str
 
+    def files(self) -> dict[str, str | bytes]:
+        """Return the text by file name."""
+        return {f"{self.name}.v": self.source}
+
     def write(self, folder: str | os.PathLike[str]) -> Path:
         """Write the file into a folder, whole or not at all, and return its path."""
         return write_text(Path(folder) / f"{self.name}.v", self.source)

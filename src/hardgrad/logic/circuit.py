@@ -23,6 +23,7 @@ from hardgrad.logic.gate_ids import Gate, truth_rows
 if TYPE_CHECKING:
     from hardgrad.bits.packed import PackedNetwork
     from hardgrad.export.c import CSource
+    from hardgrad.export.forms import Form
     from hardgrad.export.verilog import VerilogSource
     from hardgrad.logic.circuit_report import CircuitCost, Roofline
     from hardgrad.logic.program import Program
@@ -70,11 +71,8 @@ class Circuit(Artifact, kind="circuit"):
 
     def __post_init__(self) -> None:
         for name, kind in (
-            ("gates", np.uint8),
-            ("left", np.int32),
-            ("right", np.int32),
-            ("outputs", np.int32),
-        ):
+            ("gates", np.uint8), ("left", np.int32), ("right", np.int32), ("outputs", np.int32),
+        ):  # fmt: skip
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != kind or array.ndim != 1:
                 got = (
@@ -381,6 +379,12 @@ class Circuit(Artifact, kind="circuit"):
         from hardgrad.logic.circuit_drawing import to_networkx
 
         return to_networkx(self)
+
+    def forms(self) -> Mapping[str, Form]:
+        """Return the languages that the circuit can be written in (see `hardgrad.logic.circuit_forms.circuit_forms`)."""
+        from hardgrad.logic.circuit_forms import circuit_forms
+
+        return circuit_forms(self)
 
     @classmethod
     def metadata_from_json(cls, metadata: Mapping[str, Any]) -> dict[str, Any]:

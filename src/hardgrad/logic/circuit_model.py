@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.core.errors import ArtifactError, DataError, ExportError, SchemaError
+from hardgrad.core.errors import ArtifactError, DataError, SchemaError
 from hardgrad.logic.circuit import Bits, Circuit, Words
 from hardgrad.logic.counting import make_groups
 from hardgrad.logic.program import without_unused_inputs
@@ -19,6 +20,9 @@ from hardgrad.tabular.table_model import Facts, Label, Link, TableModel, Task
 
 if TYPE_CHECKING:
     from hardgrad.bits.packed_classifier import PackedClassifier
+    from hardgrad.export.c import CSource
+    from hardgrad.export.forms import Form
+    from hardgrad.export.verilog import VerilogSource
     from hardgrad.trees.forest import Forest
 
 Floats = NDArray[np.float64]
@@ -266,31 +270,66 @@ class CircuitModel(TableModel, kind="circuit-model"):
         )
         return caption, picture(shown)
 
-    def _in_turn(self) -> Circuit:
-        """Return the circuit with the first output of every score first, then the second of every score, named by their score."""
+    def output_turns(self) -> tuple[list[int], tuple[str, ...]]:
+        """Return of every output how many of its score came before it, plus 1, and a name of both: "setosa #3"."""
         seen = [0] * self.n_outputs
         turn = []
         for score in self.group.tolist():
             seen[score] += 1
             turn.append(seen[score])
-        order = np.lexsort((self.group, turn))
-        names = [f"{self.score_names[self.group[o]]} #{turn[o]}" for o in order]
+        scores = self.score_names
+        return turn, tuple(f"{scores[k]} #{t}" for k, t in zip(self.group.tolist(), turn, strict=True))
+
+    def _in_turn(self) -> Circuit:
+        """Return the circuit with the first output of every score first, then the second of every score, named by their score."""
+        turn, names = self.output_turns()
+        order = np.lexsort((self.group, np.array(turn, np.int64)))
         c = self.circuit
-        return Circuit(c.gates, c.left, c.right, c.outputs[order], c.n_inputs, self.bit_names, tuple(names))
+        named = tuple(names[o] for o in order)
+        return Circuit(c.gates, c.left, c.right, c.outputs[order], c.n_inputs, self.bit_names, named)
 
     # --- other forms ---------------------------------------------------------------------------------------------------------
-    def exports(self) -> dict[str, str]:
-        """Return C, Verilog of the circuit with its counts, and SQL where the circuit is small."""
-        from hardgrad.logic.circuit_model_export import to_c, to_verilog
+    def forms(self) -> Mapping[str, Form]:
+        """Return the languages that the model can be written in (see `hardgrad.logic.circuit_forms.model_forms`)."""
+        from hardgrad.logic.circuit_forms import model_forms
+
+        return model_forms(self)
+
+    def to_c(self, name: str = "model") -> CSource:
+        """Return C99 that scores encoded rows (see `hardgrad.logic.circuit_model_export.to_c`)."""
+        from hardgrad.logic.circuit_model_export import to_c
+
+        return to_c(self, name)
+
+    def to_verilog(self, name: str = "model") -> VerilogSource:
+        """Return Verilog of the circuit and of its counts (see `hardgrad.logic.circuit_model_export.to_verilog`)."""
+        from hardgrad.logic.circuit_model_export import to_verilog
+
+        return to_verilog(self, name)
+
+    def to_blif(self, name: str = "model") -> str:
+        """Return BLIF of the circuit behind the thresholds (see `hardgrad.logic.circuit_model_export.named_circuit`)."""
+        from hardgrad.logic.circuit_model_export import named_circuit
+
+        return named_circuit(self).to_blif(name)
+
+    def to_aiger(self, *, binary: bool = True) -> bytes:
+        """Return AIGER of the circuit behind the thresholds (see `hardgrad.logic.circuit_model_export.named_circuit`)."""
+        from hardgrad.logic.circuit_model_export import named_circuit
+
+        return named_circuit(self).to_aiger(binary=binary)
+
+    def to_onnx(self, path: str | os.PathLike[str] | None = None, **options: Any) -> bytes:
+        """Return, and write where a path is given, an ONNX model (see `hardgrad.logic.circuit_model_onnx.to_onnx`)."""
+        from hardgrad.logic.circuit_model_onnx import to_onnx
+
+        return to_onnx(self, path, **options)
+
+    def to_sql(self, dialect: str = "duckdb", **options: Any) -> str:
+        """Return one SELECT over the raw columns (see `hardgrad.logic.circuit_sql.to_sql`)."""
         from hardgrad.logic.circuit_sql import to_sql
 
-        code = to_c(self, "model")
-        found = {"model.h": code.header, "model.c": code.source}
-        with contextlib.suppress(ExportError):
-            found["model.v"] = to_verilog(self, "model").source
-        with contextlib.suppress(ExportError):
-            found["model.sql"] = to_sql(self)
-        return found
+        return to_sql(self, dialect, **options)
 
 
 class CircuitModelRuntime:

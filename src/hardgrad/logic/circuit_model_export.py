@@ -1,4 +1,4 @@
-"""Circuit models in C and Verilog: thresholds, circuit, counts. SQL is in `circuit_sql`. Never imports torch."""
+"""Circuit models in C and Verilog: thresholds, circuit, counts; and their circuit with names for BLIF and AIGER. Never imports torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hardgrad.export import c, verilog
 from hardgrad.logic import circuit_c, circuit_verilog
 
 if TYPE_CHECKING:
+    from hardgrad.logic.circuit import Circuit
     from hardgrad.logic.circuit_model import CircuitModel
 
 _SOURCE = """#include "{name}.h"
@@ -118,6 +119,17 @@ def to_verilog(model: CircuitModel, name: str = "model") -> verilog.VerilogSourc
         ports.append(verilog.Port("output", "largest", index))
         body += _largest(scores, width, index)
     return verilog.VerilogSource(name, inner + "\n" + verilog.verilog_module(name, ports, body) + "\n")
+
+
+def named_circuit(model: CircuitModel) -> Circuit:
+    """Return the circuit behind the thresholds: inputs named by what they test, as "age > 35.5", outputs by the score that they count for.
+
+    The first output of score "yes" is "yes #1"; where it counts other than once, the name ends with how many times: "yes #1 (3 times)".
+    """
+    _, names = model.output_turns()
+    weights = model.weight.tolist()
+    outputs = [name if w == 1 else f"{name} ({w} times)" for name, w in zip(names, weights, strict=True)]
+    return model.circuit.with_names(model.bit_names, outputs)
 
 
 def _largest(scores: int, width: int, index: int) -> list[str]:

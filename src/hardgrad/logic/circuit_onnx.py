@@ -31,16 +31,22 @@ def to_onnx(circuit: Circuit, path: str | os.PathLike[str] | None = None, *, nam
         )
     writer = GraphWriter(name)
     x = writer.input("x", np.bool_, ["rows", circuit.n_inputs])
-    columns = _Columns(writer, writer.node("Transpose", x, perm=[1, 0]), circuit)
-    for level in range(int(circuit.levels.max(initial=0)) + 1):
-        columns.add_level(np.flatnonzero(circuit.levels[circuit.n_inputs :] == level))
-    y = writer.node("Transpose", columns.take(circuit.outputs), perm=[1, 0])
+    values = add_gates(writer, circuit, writer.node("Transpose", x, perm=[1, 0]))
+    y = writer.node("Transpose", values, perm=[1, 0])
     writer.output("y", y, np.bool_, ["rows", circuit.n_outputs])
     payload = writer.finish()
     if path is not None:
         with atomic_path(path) as temporary:
             temporary.write_bytes(payload)
     return payload
+
+
+def add_gates(writer: GraphWriter, circuit: Circuit, inputs: str) -> str:
+    """Add the gates of a circuit that has inputs, bool [inputs, rows], and return its outputs, bool [outputs, rows]."""
+    columns = _Columns(writer, inputs, circuit)
+    for level in range(int(circuit.levels.max(initial=0)) + 1):
+        columns.add_level(np.flatnonzero(circuit.levels[circuit.n_inputs :] == level))
+    return columns.take(circuit.outputs)
 
 
 class _Columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, Self
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from hardgrad.core.artifact import Artifact
 from hardgrad.core.errors import ArtifactError, DataError, ParameterError
 from hardgrad.export import c, verilog
+from hardgrad.export.forms import Files, Form
 from hardgrad.functional.network_layers import Layers, Network, network_layers, unsorted_inputs
 
 C_TYPES = ("double", "float", "int8_t", "int16_t", "int32_t", "int64_t", "uint8_t", "uint16_t", "uint32_t", "uint64_t")  # fmt: skip
@@ -128,6 +130,17 @@ class ComparatorNetwork(Artifact, kind="comparator-network"):
                 f"unsorted_inputs() tries all 2^n inputs; n={self.n} is too many, at most {MOST_TRIED}."
             )
         return unsorted_inputs(self.layers, self.n, descending=self.descending)
+
+    def forms(self) -> Mapping[str, Form]:
+        """Return C of doubles and Verilog of bytes (see `hardgrad.export.forms`)."""
+
+        def in_verilog(name: str = "model", pipelined: bool = False) -> Files:
+            return self.to_verilog(name, pipelined=pipelined).files()
+
+        return {
+            "c": Form("C", lambda name="model": self.to_c(name).files(), ("name",)),
+            "verilog": Form("Verilog", in_verilog, ("name", "pipelined")),
+        }
 
     def to_c(self, name: str = "sorter", *, dtype: str = "double") -> c.CSource:
         """Return C99 with `<name>_sort(const T *x, T *sorted)` and `<name>_ranks(const T *x, int32_t *rank)`, one row of n a call.

@@ -21,6 +21,7 @@ from hardgrad.tabular.schema import Column, TableSchema, encode_column
 
 if TYPE_CHECKING:
     from hardgrad.export.c import CSource
+    from hardgrad.export.forms import Form
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -265,6 +266,20 @@ class CategoryTable(Artifact, kind="category-table"):
         return names
 
     # --- other forms ---------------------------------------------------------------------------------------------------------
+    def forms(self) -> Mapping[str, Form]:
+        """Return SQL and C (see `hardgrad.export.forms`)."""
+        from hardgrad.export.forms import Files, Form
+
+        def in_sql(
+            dialect: str = "duckdb", table: str = "data", rename: Mapping[str, str] | None = None
+        ) -> Files:
+            return {"model.sql": self.to_sql(dialect, table=table, rename=rename)}
+
+        return {
+            "sql": Form("SQL", in_sql, ("dialect", "table", "rename")),
+            "c": Form("C", lambda name="model": self.to_c(name).files(), ("name",)),
+        }
+
     def to_sql(
         self,
         dialect: str = "duckdb",

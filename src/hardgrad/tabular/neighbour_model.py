@@ -5,15 +5,16 @@ How it is learned is `hardgrad.tabular.neighbours`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.core.errors import ExportError, SchemaError
+from hardgrad.core.errors import SchemaError
 from hardgrad.export.c import CSource
 from hardgrad.tabular.neighbour_arithmetic import (
     Floats,
@@ -26,6 +27,9 @@ from hardgrad.tabular.neighbour_arithmetic import (
 from hardgrad.tabular.neighbour_check import check_neighbourhood
 from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, Link, TableModel, Task
+
+if TYPE_CHECKING:
+    from hardgrad.export.forms import Form
 
 Floats32 = NDArray[np.float32]
 ROWS_AT_ONCE = 1024
@@ -207,13 +211,11 @@ class Neighbourhood(TableModel, kind="neighbourhood"):
 
         return to_c(self, name)
 
-    def exports(self) -> dict[str, str]:
-        """Return C by file name, or nothing where C cannot hold the model (see `to_c`)."""
-        try:
-            code = self.to_c("model")
-        except ExportError:
-            return {}
-        return {"model.h": code.header, "model.c": code.source}
+    def forms(self) -> Mapping[str, Form]:
+        """Return C (see `to_c`)."""
+        from hardgrad.export.forms import Form
+
+        return {"c": Form("C", lambda name="model": self.to_c(name).files(), ("name",))}
 
     def sizes(self) -> list[tuple[int, str]]:
         """Return the numbers of remembered rows and of bytes."""

@@ -6,8 +6,9 @@ is defined here once, for forests, neighbourhoods and experts alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from hardgrad.core.artifact import Artifact
 from hardgrad.core.errors import ArtifactError, DataError
 from hardgrad.tabular.schema import TableSchema
+
+if TYPE_CHECKING:
+    from hardgrad.export.forms import Form
 
 Link = Literal["identity", "sigmoid", "softmax"]
 Task = Literal["classification", "regression"]
@@ -148,11 +152,11 @@ class TableModel(Artifact):
         """Return a caption and an SVG element for the report, whose style sheet colours it; None where a kind has no picture."""
         return None
 
-    def exports(self) -> dict[str, str]:
-        """Return other forms of the model as text by file name, as `{"model.sql": ...}`; none where a kind has none.
+    def forms(self) -> Mapping[str, Form]:
+        """Return the languages that the model can be written in, by the short name that `hardgrad export --to` takes.
 
-        "model.c" defines `void model_predict(const double *features, double *raw)`, of one encoded row; `hardgrad fit` compiles it, with
-        "model.h" beside it, and holds it against `predict_raw_encoded`.
+        "c" defines `void <name>_predict(const double *features, double *raw)`, of one encoded row; `hardgrad fit` compiles it, and holds it
+        against `predict_raw_encoded`.
         """
         return {}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from hardgrad.tabular.table_onnx import onnx_inputs
 from hardgrad.trees.exactness_engines import Answer, Unavailable, class_positions
-from hardgrad.trees.export_onnx import onnx_inputs, to_onnx
+from hardgrad.trees.export_onnx import to_onnx
 from hardgrad.trees.forest import Forest
 from hardgrad.trees.probe import Rows
 

@@ -1,8 +1,6 @@
 """What the ONNX export computes before it writes: the columns that trees test and the thresholds in the precision asked for.
 
-In float32 a threshold is rounded down, so that float32 inputs are decided alike. That would not do for dates, which are whole numbers too
-large for float32, nor for the codes of categories, which are any doubles: of these only the RANK among the thresholds that a feature
-meets is passed on, a small whole number. `value <= threshold[k]` is `rank(value) <= k` with rank = number of thresholds < value.
+In float32 a threshold is rounded down, so that float32 inputs are decided alike; dates and codes are ranked (`tabular.table_onnx.ranked`).
 """
 
 from __future__ import annotations
@@ -13,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad.trees.float_rounding import round_down_to_float32
+from hardgrad.tabular.float_rounding import round_down_to_float32
+from hardgrad.tabular.schema import TableSchema
+from hardgrad.tabular.table_onnx import ranked
 from hardgrad.trees.forest import LEAF, LINEAR, OBLIQUE, Forest
 
 
@@ -48,6 +48,11 @@ class Plan:
     linear: NDArray[np.int64]
     leaf_rank: NDArray[np.int64]
     first_leaf: NDArray[np.int64]
+
+    @property
+    def schema(self) -> TableSchema:
+        """The raw columns and their features."""
+        return self.forest.schema
 
 
 def make_plan(forest: Forest, dtype: type[np.floating[Any]]) -> Plan:
@@ -119,21 +124,15 @@ def _rank(
     dates: dict[int, NDArray[np.int64]],
 ) -> None:
     """Replace codes or dates of one feature, and all that they are compared with, by ranks."""
-    feature = forest.schema.features[f]
-    is_date = forest.schema.columns[feature.column].kind == "datetime" and feature.transform == "identity"
-    if not is_date and feature.transform != "codes":
-        return
     nodes = np.flatnonzero(forest.feature == f)
-    own = cuts.get(f, np.empty(0))
-    met = np.concatenate([forest.threshold[nodes], own])
-    if is_date:  # a date is whole, so x <= t is x <= floor(t)
-        limit = np.float64(2**62)
-        met = np.clip(np.floor(met), -limit, limit)
-    edges, number = np.unique(met, return_inverse=True)
+    found = ranked(forest.schema, f, np.concatenate([forest.threshold[nodes], cuts.get(f, np.empty(0))]))
+    if found is None:
+        return
+    number, code_ranks, seconds = found
     threshold[nodes] = number[: len(nodes)]
     if f in cuts:
         cuts[f] = number[len(nodes) :].astype(np.float64)
-    if is_date:
-        dates[f] = edges.astype(np.int64)
-    else:
-        codes[f] = np.searchsorted(edges, codes[f], side="left").astype(np.float64)
+    if code_ranks is not None:
+        codes[f] = code_ranks
+    if seconds is not None:
+        dates[f] = seconds

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import ExportError
 from hardgrad.export.onnx import GraphWriter, TreeTable
+from hardgrad.tabular.table_onnx import write_scores
 from hardgrad.trees.export_onnx_plan import Plan
 from hardgrad.trees.export_onnx_weighted import linear_sums, start_of_sum, with_slopes
 from hardgrad.trees.forest import LEAF
@@ -164,7 +165,7 @@ def _no_trees(writer: GraphWriter, X: str) -> str:
 # --- outputs ------------------------------------------------------------------------------------------
 def write_outputs(writer: GraphWriter, plan: Plan, X: str, found: str, leaves: bool) -> None:
     """Declare the outputs of the graph, given X and the number of each leaf within its tree (see `export_onnx.to_onnx`)."""
-    forest, dtype = plan.forest, plan.dtype
+    forest = plan.forest
     number = writer.node("Add", found, writer.constant(plan.first_leaf[None, :]))
     leaf = np.flatnonzero(forest.feature == LEAF)
     if leaves:
@@ -173,27 +174,7 @@ def write_outputs(writer: GraphWriter, plan: Plan, X: str, found: str, leaves: b
             "leaves", absolute, np.int64, ["rows", forest.n_trees], "leaf of every tree, as Forest.apply"
         )
     raw = _sum(writer, plan, X, number, forest.value[leaf])
-    writer.output("raw", raw, dtype, ["rows", forest.n_outputs], "scores before the link")
-    if forest.task == "regression":
-        one = forest.n_outputs == 1
-        value = writer.node("Squeeze", raw, writer.constant([1], np.int64)) if one else raw
-        writer.output(
-            "prediction", value, dtype, ["rows"] if one else ["rows", forest.n_outputs], forest.target
-        )
-        return
-    writer.output(
-        "probabilities", _link(writer, plan, raw), dtype, ["rows", len(forest.classes)], str(forest.classes)
-    )
-    if forest.link == "sigmoid":
-        positive = writer.node("Greater", raw, writer.constant(0.0, dtype))
-        index = writer.cast(writer.node("Squeeze", positive, writer.constant([1], np.int64)), np.int64)
-    else:
-        index = writer.node("ArgMax", raw, axis=1, keepdims=0, select_last_index=0)
-    labels = forest.class_array
-    kind = str if labels.dtype.kind in "UO" else labels.dtype
-    writer.output(
-        "label", writer.node("Gather", writer.constant(labels), index), kind, ["rows"], forest.target
-    )
+    write_scores(writer, forest, raw, plan.dtype)
 
 
 def _sum(writer: GraphWriter, plan: Plan, X: str, number: str, values: NDArray[np.float64]) -> str:
@@ -217,15 +198,3 @@ def _sum(writer: GraphWriter, plan: Plan, X: str, number: str, values: NDArray[n
     if forest.aggregation == "mean":
         total = writer.node("Div", total, writer.constant(float(forest.n_trees), dtype))
     return str(total)
-
-
-def _link(writer: GraphWriter, plan: Plan, raw: str) -> str:
-    one, axis = writer.constant(1.0, plan.dtype), writer.constant([1], np.int64)
-    if plan.forest.link == "sigmoid":
-        p = writer.node("Div", one, writer.node("Add", one, writer.node("Exp", writer.node("Neg", raw))))
-        return str(writer.node("Concat", writer.node("Sub", one, p), p, axis=1))
-    if plan.forest.link == "softmax":
-        largest = writer.node("ReduceMax", raw, axis, keepdims=1)
-        shifted = writer.node("Exp", writer.node("Sub", raw, largest))
-        return str(writer.node("Div", shifted, writer.node("ReduceSum", shifted, axis, keepdims=1)))
-    return raw

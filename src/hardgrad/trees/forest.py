@@ -7,10 +7,11 @@ and how a score becomes a prediction. What a node asks and a leaf gives is in `f
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import InitVar, asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from hardgrad.tabular.schema import TableSchema
 from hardgrad.tabular.table_model import Label, Link, TableModel, Task
 from hardgrad.trees.forest_sums import feature_scores, find_leaves, find_paths, leaf_outputs
 from hardgrad.trees.packing import Packing
+
+if TYPE_CHECKING:
+    from hardgrad.export.forms import Form
 
 Aggregation = Literal["sum", "mean"]
 
@@ -325,6 +329,12 @@ class Forest(TableModel, kind="forest"):
         from hardgrad.trees.export_onnx import to_onnx
 
         return to_onnx(self, path, **options)
+
+    def forms(self) -> Mapping[str, Form]:
+        """Return SQL, C, ONNX, JavaScript, text, DOT and SVG (see `TableModel.forms`)."""
+        from hardgrad.trees.forest_forms import forest_forms
+
+        return forest_forms(self)
 
     def to_text(self) -> str:
         """Return the trees as indented, readable text."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ExportError, ParameterError
+from hardgrad.tabular.float_rounding import largest_double_not_above
 from hardgrad.tabular.table_model import Label
-from hardgrad.trees.float_rounding import largest_double_not_above
 from hardgrad.trees.importers_common import (
     Choice,
     Floats,

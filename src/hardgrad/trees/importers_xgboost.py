@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.core.errors import ArtifactError, ExportError, HardgradError
+from hardgrad.tabular.float_rounding import largest_double_below_float
 from hardgrad.tabular.table_model import Label
-from hardgrad.trees.float_rounding import largest_double_below_float
 from hardgrad.trees.importers_common import (
     Choice,
     Floats,
