@@ -24,6 +24,7 @@ from hardgrad.logic.circuit_tokens import (
 )
 from hardgrad.logic.graph_training import GraphPlan, train_on_graphs
 from hardgrad.logic.truth_tables import TruthTable
+from hardgrad.train.loop import one_torch_thread
 
 
 class GeneratorNetwork(nn.Module):
@@ -158,8 +159,9 @@ class CircuitGenerator:
                 f"the generator learned circuits of {sizes.n_inputs} inputs and {sizes.n_outputs} outputs; got a table of "
                 f"{table.n_inputs} and {table.n_outputs}."
             )
-        codes = self._drawn(table, count * self.n_draws, torch.Generator().manual_seed(random_state))
-        graphs = self.tokenizer.decode_graphs(codes.numpy())
+        with one_torch_thread():  # the networks are small
+            codes = self._drawn(table, count * self.n_draws, torch.Generator().manual_seed(random_state))
+            graphs = self.tokenizer.decode_graphs(codes.numpy())
         wrong = ((graphs.tables != table.outputs) & table.care).sum(axis=(1, 2))
         return [graphs.circuit(k) for k in np.argsort(wrong, kind="stable")[:count].tolist()]
 
