@@ -29,6 +29,8 @@ SMALL_WORK = 5e9
 """Gates times rows of all calls together that NumPy does in some tenths of a second: less than importing numba or asking for a compiler."""
 
 BLOCK_WORDS = (8, 16, 32, 64)
+LONG_RUN = 32
+"""Words of a block from which a gate costs little beside its words, and caches fetch ahead; fewer of them only fit better."""
 """Words of a block: 512 rows to 4096."""
 
 _log = logging.getLogger("hardgrad")
@@ -292,10 +294,10 @@ def prepare(
 
 
 def block_words(program: Program, n_words: int) -> int:
-    """Return how many words a block has: what fits half of the second cache, and no more than there are."""
+    """Return how many words a block has: what fits half of the second cache or is long enough a run, and no more than there are."""
     fitting = [width for width in BLOCK_WORDS if 8 * width * program.n_places <= _second_cache() // 2]
     enough = [width for width in BLOCK_WORDS if width >= n_words]
-    return min(max(fitting, default=BLOCK_WORDS[0]), min(enough, default=BLOCK_WORDS[-1]))
+    return min(max([LONG_RUN, *fitting]), min(enough, default=BLOCK_WORDS[-1]))
 
 
 def _second_cache() -> int:

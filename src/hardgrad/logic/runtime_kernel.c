@@ -1,8 +1,18 @@
-/* Runs any circuit: compiled once a machine. A vector is 512 rows; processors without such registers use several smaller ones. */
+/* Runs any circuit: compiled once a machine. A vector is a register of the processor: gcc splits wider ones badly. */
 #include <stdint.h>
 #include <string.h>
 
-typedef uint64_t vector __attribute__((vector_size(64), aligned(64)));
+#if defined(__AVX512F__)
+#define VECTOR_WORDS 8
+#elif defined(__AVX2__)
+#define VECTOR_WORDS 4
+#else
+#define VECTOR_WORDS 2
+#endif
+#define VECTOR_ROWS (64 * VECTOR_WORDS)
+#define VECTORS_A_CHUNK (8 / VECTOR_WORDS) /* a chunk is 512 rows on all processors */
+
+typedef uint64_t vector __attribute__((vector_size(8 * VECTOR_WORDS), aligned(8 * VECTOR_WORDS)));
 
 #define MOST_PLANES 32
 
@@ -26,9 +36,10 @@ static void run_gates(const program_t *p, vector *state, int64_t width)
 }
 #else
 /* Every gate is c0 ^ c1 a ^ c2 b ^ c3 ab: no branch depends on it. */
-#define GATES(WIDTH)                                                                                                   \
-    static void gates_##WIDTH(const program_t *p, vector *state)                                                       \
+#define GATES(CHUNKS)                                                                                                  \
+    static void gates_##CHUNKS(const program_t *p, vector *state)                                                      \
     {                                                                                                                  \
+        enum { WIDTH = CHUNKS * VECTORS_A_CHUNK };                                                                     \
         for (int64_t g = 0; g < p->n_gates; g++) {                                                                     \
             const uint64_t *m = p->masks + 4 * p->gate[g];                                                             \
             const vector c0 = m[0] - (vector){0}, c1 = m[1] - (vector){0}, c2 = m[2] - (vector){0},                    \
@@ -46,7 +57,7 @@ GATES(8)
 
 static void run_gates(const program_t *p, vector *state, int64_t width)
 {
-    switch (width) {
+    switch (width / VECTORS_A_CHUNK) {
     case 1: gates_1(p, state); break;
     case 2: gates_2(p, state); break;
     case 4: gates_4(p, state); break;
@@ -86,7 +97,7 @@ static void ripple(vector *planes, int64_t from, int64_t to, vector carry)
     }
 }
 
-/* How many members of a group are 1, weighted, in each of 512 rows: as planes of bits, by carry-save adders. */
+/* How many members of a group are 1, weighted, in each row of a vector: as planes of bits, by carry-save adders. */
 static void count_group(const program_t *p, const vector *state, int64_t width, int64_t w, int64_t group, vector *planes)
 {
     for (int64_t k = 0; k < p->n_planes; k++)
@@ -146,8 +157,8 @@ static void spread(const vector *planes, int64_t n_planes, int32_t *into, int64_
 static void write_counts(const program_t *p, const vector *state, int64_t width, int64_t row, int64_t n_rows, int32_t *counts,
                          int32_t *winner)
 {
-    for (int64_t w = 0; w < width && row < n_rows; w++, row += 512) {
-        const int64_t rows = n_rows - row < 512 ? n_rows - row : 512;
+    for (int64_t w = 0; w < width && row < n_rows; w++, row += VECTOR_ROWS) {
+        const int64_t rows = n_rows - row < VECTOR_ROWS ? n_rows - row : VECTOR_ROWS;
         vector planes[MOST_PLANES], best[MOST_PLANES] = {0}, index[MOST_PLANES] = {0};
         for (int64_t group = 0; group < p->n_groups; group++) {
             count_group(p, state, width, w, group, planes);
@@ -162,12 +173,12 @@ static void write_counts(const program_t *p, const vector *state, int64_t width,
 }
 
 /* Words start..stop. In: packed [inputs, words], or rows [n_rows, inputs] of bytes 0 and 1. Out: packed [outputs, words], counts
-   [n_rows, groups], winner [n_rows]; what is null is not asked for. A block has `width` vectors (1, 2, 4 or 8). */
+   [n_rows, groups], winner [n_rows]; what is null is not asked for. A block has 1, 2, 4 or 8 chunks of 512 rows. */
 void hardgrad_run_circuit(const program_t *p, const uint64_t *in, const uint8_t *rows, uint64_t *out, int32_t *counts,
-                          int32_t *winner, int64_t n_rows, int64_t words, int64_t start, int64_t stop, int64_t width,
+                          int32_t *winner, int64_t n_rows, int64_t words, int64_t start, int64_t stop, int64_t chunks,
                           vector *state, uint8_t *octets, uint64_t *tile)
 {
-    const int64_t lanes = 8 * width;
+    const int64_t lanes = 8 * chunks, width = chunks * VECTORS_A_CHUNK;
     for (int64_t first = start; first < stop; first += lanes) {
         const int64_t count = stop - first < lanes ? stop - first : lanes;
         if (in)
