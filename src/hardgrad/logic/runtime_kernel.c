@@ -66,13 +66,26 @@ static void run_gates(const program_t *p, vector *state, int64_t width)
 }
 #endif
 
+/* Eight rows of bytes 0 and 1 -> one row of bytes, the first row the lowest bit. */
+static void pack_octet(const uint8_t *restrict rows, uint8_t *restrict into, int64_t n)
+{
+    for (int64_t c = 0; c < n; c++) {
+        uint8_t byte = rows[7 * n + c];
+        for (int r = 6; r >= 0; r--)
+            byte = (uint8_t)(byte + byte) | rows[r * n + c];
+        into[c] = byte;
+    }
+}
+
 /* At most 64 rows of bytes 0 and 1 -> word `at` of every input. In between, `octets` [8][inputs] holds eight rows a byte. */
 static void pack_tile(const program_t *p, const uint8_t *restrict rows, int64_t count, uint64_t *state, int64_t lanes,
                       int64_t at, uint8_t *restrict octets, uint64_t *restrict tile)
 {
-    const int64_t n = p->n_inputs;
-    memset(octets, 0, (size_t)(8 * n));
-    for (int64_t r = count - 1; r >= 0; r--) {
+    const int64_t n = p->n_inputs, whole = count / 8;
+    for (int64_t k = 0; k < whole; k++)
+        pack_octet(rows + 8 * k * n, octets + k * n, n);
+    memset(octets + whole * n, 0, (size_t)((8 - whole) * n));
+    for (int64_t r = count - 1; r >= 8 * whole; r--) {
         uint8_t *restrict into = octets + (r >> 3) * n;
         const uint8_t *restrict row = rows + r * n;
         for (int64_t c = 0; c < n; c++)
