@@ -154,6 +154,19 @@ def test_learned_wiring_finds_what_it_needs():
 
 
 # The layer.
+def test_a_temperature_is_that_of_learned_wires_too():
+    generator = torch.Generator().manual_seed(0)
+    layer = LogicLayer(6, 3, connections="learnable", n_candidates=3, temperature=0.5, generator=generator)
+    assert float(layer.wiring.temperature) == 0.5
+    x = torch.rand(20, 6, generator=generator)
+    cold = layer(x, temperature=1e-3)
+    layer.set_temperature(1e-3)
+    torch.testing.assert_close(layer(x), cold, rtol=0, atol=0)
+    fixed = LogicLayer(6, 3, connections=layer.wires(), temperature=1e-3)
+    fixed.weight = layer.weight
+    torch.testing.assert_close(layer(x), fixed(x))  # at this temperature the choice is made
+
+
 def test_states_are_loaded_with_their_wires():
     first, second = (LogicLayer(12, 20, generator=_generator(seed)) for seed in (0, 1))
     second.load_state_dict(first.state_dict())

@@ -39,7 +39,7 @@ class LogicLayer(Relaxed):
     fan_in : inputs a gate, 2 to 6; 2 for "softmax".
     n_candidates : of learnable connections.
     grad_factor : multiplies the gradient that is handed on to earlier layers, 1 to 2 for deep stacks of "softmax" gates.
-    temperature : below 1 sharpens the tables.
+    temperature : below 1 sharpens the tables, and the choices of learnable connections.
     generator : draws connections and weights.
 
     Raises
@@ -89,7 +89,12 @@ class LogicLayer(Relaxed):
             check_choice("LogicLayer", "connections", connections, CONNECTIONS)
             if connections == "learnable":
                 self.wiring = LearnableWiring(
-                    in_features, out_features, fan_in, n_candidates, generator=generator
+                    in_features,
+                    out_features,
+                    fan_in,
+                    n_candidates,
+                    temperature=temperature,
+                    generator=generator,
                 )
                 wires = torch.arange(fan_in * out_features).view(fan_in, out_features)
             else:
@@ -106,7 +111,7 @@ class LogicLayer(Relaxed):
         Parameters
         ----------
         x : `[..., in_features]`: probabilities in "soft" mode, bits (Boolean, or zeros and ones of any dtype) in "st" and "hard".
-        temperature : of the tables.
+        temperature : of the tables, and of the choices of learnable connections.
         mode : "soft"; "st", exact tables with the gradients of the soft ones; or "hard", exact tables.
 
         Returns
@@ -130,6 +135,12 @@ class LogicLayer(Relaxed):
             if self.wiring is not None:
                 x = self.wiring(x, temperature=temperature, mode=mode)
             return evaluate_gates(x, self.fixed_wires, self.table(mode, temperature))
+
+    def set_temperature(self, value: float) -> None:
+        """Set the temperature of the tables, and of the choices of learnable connections."""
+        super().set_temperature(value)
+        if self.wiring is not None:
+            self.wiring.set_temperature(value)
 
     def table(self, mode: Mode = "soft", temperature: Any = None) -> Tensor:
         """Return the truth tables `[out_features, 2**fan_in]`, in the order of `gate_ids`."""
