@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hardgrad.core.errors import DataError, ParameterError
 from hardgrad.core.gap import GapReport
+from hardgrad.core.mode import checks
 from hardgrad.core.schedule import Schedule
 from hardgrad.functional.operands import check_choice
 from hardgrad.gradients.diagnostics.report import Report, new_axis
@@ -307,9 +308,10 @@ class _SearchTask(TrainingTask):
             SEED_OF_NOISE * (1 + step) + self.plan.random_state
         )
         noise = self.plan.noise * Schedule.linear(1.0, 0.0).at(step=step, steps=self.plan.n_steps)
-        outputs = self.network(
-            self._here(self.rows), temperature=self._temperature(step), mode=self.plan.mode, noise=noise, generator=generator
-        )  # fmt: skip
+        with checks(False):  # they would take longer than the operations
+            outputs = self.network(
+                self._here(self.rows), temperature=self._temperature(step), mode=self.plan.mode, noise=noise, generator=generator
+            )  # fmt: skip
         return self._errors(outputs).sum()
 
     def _here(self, tensor: Tensor) -> Tensor:

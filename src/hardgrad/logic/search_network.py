@@ -70,6 +70,7 @@ class SearchNetwork(nn.Module):
         )
         self.outputs = drawn(n_outputs, self.first[-1])
         self.tables = nn.ParameterList([drawn(width, 4) for width in self.layers if gate == "lut2"])
+        self.pruned = False
         self.register_buffer(
             "open", torch.ones(n_restarts, self.first[-1], dtype=torch.bool)
         )  # wires that may be read
@@ -96,8 +97,9 @@ class SearchNetwork(nn.Module):
         def chosen(scores: Tensor, wires: Tensor) -> Tensor:
             if noise:
                 scores = scores - noise * waiting_times(scores, generator).log()
-            allowed = self.open[:, None, : wires.shape[1]]
-            weights = choice(scores.masked_fill(~allowed, -torch.inf), temperature=temperature, mode=mode)
+            if self.pruned:
+                scores = scores.masked_fill(~self.open[:, None, : wires.shape[1]], -torch.inf)
+            weights = choice(scores, temperature=temperature, mode=mode)
             return weights @ wires
 
         wires = x.T.expand(len(self.outputs), -1, -1)
@@ -157,6 +159,7 @@ class SearchNetwork(nn.Module):
                     2.0 * TRUTH_TABLES[gate] - 1.0
                 )
         if prune:
+            self.pruned = True
             self.open[restart] = False
             self.open[restart, list(place.values())] = True
         for output, wire in enumerate(circuit.outputs.tolist()):

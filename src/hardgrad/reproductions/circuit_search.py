@@ -26,7 +26,7 @@ SHAPES = {
 SMALL = ("half adder", "full adder")
 CIRCUITS = {"smoke": 400, "full": 5_000}
 FUNCTIONS = {"smoke": 4, "full": 100}
-STEPS = {"smoke": (30, 30), "full": (200, 800)}
+STEPS = {"smoke": (30, 30), "full": (120, 400)}
 """Training steps of the tokenizer and of the generator."""
 MAX_GATES = 8
 BUDGET, RESTARTS = 100, 8
@@ -183,7 +183,7 @@ def _search(table: TruthTable, seed: int, prior: CircuitGenerator | None) -> Sea
     from hardgrad.logic import CircuitSearch
 
     search = CircuitSearch(
-        layers=(8, 8, 8), n_restarts=RESTARTS, n_steps=BUDGET, check_every=5, prior=prior, random_state=seed
+        layers=(8, 8, 8), n_restarts=RESTARTS, n_steps=BUDGET, check_every=10, prior=prior, random_state=seed
     )
     return search.search(table)
 
