@@ -15,12 +15,12 @@ from hardgrad.core.errors import ParameterError
 from hardgrad.logic.boolean_functions import HasTruthTable
 from hardgrad.logic.circuit import MAX_TABLE_INPUTS, Circuit
 from hardgrad.logic.gate_ids import Gate
-from hardgrad.logic.program import SWAPPED
+from hardgrad.logic.program import NOT_A, NOT_B, SWAPPED
 
 FALSE, TRUE = 0, 1
 _SWAPPED: list[int] = SWAPPED.tolist()
-_NOT_A = [gate >> 2 & 3 | gate << 2 & 12 for gate in range(16)]
-_NOT_B = [gate >> 1 & 5 | gate << 1 & 10 for gate in range(16)]
+_NOT_A: list[int] = NOT_A.tolist()
+_NOT_B: list[int] = NOT_B.tolist()
 _ROW = ((3, 2), (1, 0))
 """Bit of an id that holds the output of row (a, b)."""
 

@@ -18,7 +18,8 @@ from hardgrad.logic.boolean_functions import Seed
 from hardgrad.logic.circuit import Bits, Circuit, Words, all_inputs
 from hardgrad.logic.gate_ids import Gate, truth_rows
 from hardgrad.logic.lut import CircuitWriter
-from hardgrad.logic.program import MASKS, READS, SWAPPED
+from hardgrad.logic.program import NOT_A, NOT_B, READS, SWAPPED
+from hardgrad.logic.runtime_numpy import apply_gates
 
 Ints = NDArray[np.int64]
 EMPTY, OUTPUT, COMPLEMENT = 16, 17, 18
@@ -26,8 +27,6 @@ KINDS = 19
 """Kinds of nodes: the gates by their ids, an empty slot, an output, and an output that is complemented."""
 BOTH = np.flatnonzero(READS.all(axis=1)).astype(np.uint8)
 """The ten gates that depend on both of their inputs."""
-_NOT_A = np.array([gate >> 2 & 3 | gate << 2 & 12 for gate in range(16)])
-_NOT_B = np.array([gate >> 1 & 5 | gate << 1 & 10 for gate in range(16)])
 BATCH = 1 << 14
 MOST_BATCHES = 200
 MOST_IDLE_BATCHES = 20
@@ -143,8 +142,8 @@ class CircuitGraphs:
         kinds = self.kinds.copy()
         gate = kinds < EMPTY
         ids = np.where(gate, kinds, 0)
-        ids = np.where(flipped[..., 0], _NOT_A[ids], ids)
-        ids = np.where(flipped[..., 1], _NOT_B[ids], ids)
+        ids = np.where(flipped[..., 0], NOT_A[ids], ids)
+        ids = np.where(flipped[..., 1], NOT_B[ids], ids)
         kinds = np.where(gate, ids, kinds)
         outputs = kinds[:, self.max_gates :]
         direct = self.operands[:, self.max_gates :, 0]
@@ -169,8 +168,8 @@ class CircuitGraphs:
             gate, (a, b) = kinds[:, g], operands[:, g].T
             filled = gate < EMPTY
             ids = np.where(filled, gate, 0)
-            ids = np.where(flipped[every, a], _NOT_A[ids], ids)
-            ids = np.where(flipped[every, b], _NOT_B[ids], ids)
+            ids = np.where(flipped[every, a], NOT_A[ids], ids)
+            ids = np.where(flipped[every, b], NOT_B[ids], ids)
             flipped[:, n + g] = filled & (ids >= Gate.NOR)
             kinds[:, g] = np.where(filled, np.where(flipped[:, n + g], ids ^ 15, ids), gate)
             level[:, n + g] = np.where(filled, 1 + np.maximum(level[every, a], level[every, b]), slots + 1)
@@ -206,9 +205,8 @@ def wire_values(gates: NDArray[Any], left: Ints, right: Ints, n_inputs: int) -> 
     state[:, :n_inputs] = all_inputs(n_inputs)[:, 0]
     every = np.arange(count)
     for g in range(slots):
-        none, of_a, of_b, of_both = MASKS[gates[:, g]].T
         a, b = state[every, left[:, g]], state[every, right[:, g]]
-        state[:, n_inputs + g] = none ^ of_a & a ^ of_b & b ^ of_both & a & b
+        state[:, n_inputs + g] = apply_gates(gates[:, g], a, b)
     return state
 
 

@@ -103,3 +103,7 @@ def gate_of_word(word: int) -> int:
     if not 0 <= word < 16:
         raise InputError(f"gate_of_word() got word {word!r}; expected four bits, from 0 to 15.")
     return lut_word(word)  # to reverse twice is to do nothing
+
+
+GATE_OF_WORD: NDArray[np.uint8] = np.array([gate_of_word(word) for word in range(16)], np.uint8)
+"""`gate_of_word` of every word of four bits."""

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from hardgrad.core.errors import InputError
 from hardgrad.logic.circuit import Circuit
-from hardgrad.logic.gate_ids import MAX_FAN_IN, Gate, gate_of_word
+from hardgrad.logic.gate_ids import GATE_OF_WORD, MAX_FAN_IN, Gate
 
 Wires = NDArray[np.int32]
-_GATE_OF_WORD = np.array([gate_of_word(word) for word in range(16)], np.uint8)
 
 
 class CircuitWriter:
@@ -65,7 +64,7 @@ class CircuitWriter:
         if not 2 <= fan_in <= MAX_FAN_IN:
             raise InputError(f"a look-up table got {fan_in} operands; expected 2 to {MAX_FAN_IN}.")
         if fan_in == 2:
-            return self.add(_GATE_OF_WORD[words & np.uint64(15)], operands[0], operands[1])
+            return self.add(GATE_OF_WORD[words & np.uint64(15)], operands[0], operands[1])
         half = np.uint64(1 << (fan_in - 1))
         low = self.add_tables(words & ((np.uint64(1) << half) - np.uint64(1)), operands[1:])
         high = self.add_tables(words >> half, operands[1:])

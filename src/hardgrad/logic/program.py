@@ -21,6 +21,9 @@ Ints = NDArray[np.int32]
 
 # A gate whose operands change sides becomes another one: id bits are the rows 00, 01, 10, 11.
 SWAPPED = np.array([gate & 9 | (gate >> 1 & 2) | (gate << 1 & 4) for gate in range(16)], np.uint8)
+# The same where an operand is complemented.
+NOT_A = np.array([gate >> 2 & 3 | gate << 2 & 12 for gate in range(16)], np.uint8)
+NOT_B = np.array([gate >> 1 & 5 | gate << 1 & 10 for gate in range(16)], np.uint8)
 
 _ROWS = np.arange(16)[:, None] >> np.array([3, 2, 1, 0]) & 1
 READS: NDArray[np.bool_] = np.stack(

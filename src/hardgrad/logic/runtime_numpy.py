@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad.logic.gate_ids import Gate
+from hardgrad.logic.program import MASKS
 
 if TYPE_CHECKING:
     from hardgrad.logic.circuit import Circuit
@@ -68,3 +69,9 @@ def apply_gate(gate: int, a: Words, b: Words) -> Words:
             return a ^ b
         case _:
             return a | b
+
+
+def apply_gates(gates: NDArray[np.uint8], a: Words, b: Words) -> Words:
+    """Return the same for gates of any kinds: ids that broadcast to the shape of the words."""
+    none, of_a, of_b, of_both = np.moveaxis(MASKS[gates], -1, 0)
+    return np.asarray(none ^ of_a & a ^ of_b & b ^ of_both & a & b)

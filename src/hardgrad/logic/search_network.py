@@ -16,7 +16,7 @@ from hardgrad.functional.choices import choice
 from hardgrad.gradients.families import waiting_times
 from hardgrad.logic.circuit import Circuit
 from hardgrad.logic.gate_evaluation import blend
-from hardgrad.logic.gate_ids import TRUTH_TABLES, Gate, gate_of_word
+from hardgrad.logic.gate_ids import GATE_OF_WORD, TRUTH_TABLES, Gate
 from hardgrad.logic.gates import hard_table, known_tables, soft_table, table_words
 from hardgrad.logic.search_readout import Candidates
 from hardgrad.logic.truth_tables import TruthTable
@@ -25,7 +25,6 @@ SearchGate = Literal["lut2", "nand"]
 GATES: tuple[SearchGate, ...] = ("lut2", "nand")
 PROPOSED_WEIGHT = 1.0
 """Weight, up to sign, of the rows of a proposed gate's table: a row is then right by 92 %."""
-_GATE_OF_WORD = np.array([gate_of_word(word) for word in range(16)], np.uint8)
 
 
 class SearchNetwork(nn.Module):
@@ -181,6 +180,6 @@ class SearchNetwork(nn.Module):
                 gates.append(np.full(a.shape, Gate.NAND, np.uint8))
             else:
                 words = table_words(hard_table(self.tables[k], "sine"))
-                gates.append(_GATE_OF_WORD[words])
+                gates.append(GATE_OF_WORD[words])
         ids, a, b = (np.concatenate(parts, axis=1) for parts in (gates, left, right))
         return Candidates(ids, a, b, self.layers, table, self.open[:, self.n_inputs :].cpu().numpy())

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hardgrad.logic.circuit import Bits, Circuit, all_inputs
 from hardgrad.logic.gate_ids import Gate
 from hardgrad.logic.lut import CircuitWriter
-from hardgrad.logic.program import MASKS, live_wires
+from hardgrad.logic.program import live_wires
+from hardgrad.logic.runtime_numpy import apply_gates
 from hardgrad.logic.truth_tables import TruthTable
 
 Ints = NDArray[np.int64]
@@ -51,13 +52,12 @@ class Candidates:
         n_inputs = len(inputs)
         state = np.zeros((restarts, n_inputs + n_gates + 1, inputs.shape[1]), np.uint64)
         state[:, :n_inputs] = inputs
-        every, masks, first = np.arange(restarts)[:, None], MASKS[self.gates], 0
+        every, first = np.arange(restarts)[:, None], 0
         for width in self.layers:
             here = slice(first, first + width)
             a, b = state[every, self.left[:, here]], state[every, self.right[:, here]]
-            none, of_a, of_b, of_both = (masks[:, here, k, None] for k in range(4))
-            state[:, n_inputs + first : n_inputs + first + width] = (
-                none ^ of_a & a ^ of_b & b ^ of_both & a & b
+            state[:, n_inputs + first : n_inputs + first + width] = apply_gates(
+                self.gates[:, here, None], a, b
             )
             first += width
         wrong = (state[:, :, None] ^ self.table.words) & self.table.care_words
